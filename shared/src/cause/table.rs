@@ -1,0 +1,172 @@
+//! The rows of the cause table, first match wins.
+//!
+//! Today the rows know what the node knows. Rows that need the cluster's view (planned stop, eviction, node loss) belong
+//! before the first row, since they explain an exit whatever its code; probe kills and failed hooks belong before
+//! "start refused". Confidence is in percent: 95 and more is proof by the kernel or the runtime, 80 a witness that is
+//! sometimes wrong, 60 and less an honest guess.
+
+use super::facts::{Exit, Facts, Kill, LOST_REASONS};
+use crate::model::{Cause, LimitLevel, Severity, Verdict};
+
+/// One row.
+struct Row {
+    when: fn(&Facts<'_>) -> bool,
+    cause: Cause,
+    confidence: u8,
+    severity: Severity,
+}
+
+const fn row(cause: Cause, confidence: u8, severity: Severity, when: fn(&Facts<'_>) -> bool) -> Row {
+    Row {
+        when,
+        cause,
+        confidence,
+        severity,
+    }
+}
+
+/// Start reasons of containerd, CRI-O and Docker.
+const START_REASONS: &[&str] = &["StartError", "ContainerCannotRun"];
+/// What runtimes and shells say when a command cannot run (`runc`, `exec(3)`); lower case.
+const START_MESSAGES: &[&str] = &[
+    "exec format error",
+    "executable file not found in $path",
+    "error while loading shared libraries",
+];
+
+/// The table.
+static ROWS: &[Row] = &[
+    // The kernel killed for memory: the level of the limit decides whose memory it was. `NodeAllocatable` is the limit
+    // of all pods together, so the node, not the container, is short.
+    row(Cause::OomNode, 97, Severity::High, |f| {
+        kill(f, |k| level_in(k, NODE_LEVELS) && hit_container(f, k))
+    }),
+    row(Cause::OomChild, 97, Severity::High, |f| {
+        kill(f, |k| child_only(f, k) && f.exit.is_some())
+    }),
+    row(Cause::OomChild, 97, Severity::Medium, |f| kill(f, |k| child_only(f, k))),
+    row(Cause::OomLimit, 99, Severity::High, |f| {
+        kill(f, |k| k.level == Some(LimitLevel::Container) && f.died_of_sigkill())
+    }),
+    row(Cause::OomLimit, 97, Severity::High, |f| {
+        kill(f, |k| k.level.is_some() && known_victim(f, k))
+    }),
+    row(Cause::OomLimit, 95, Severity::High, |f| {
+        kill(f, |_| f.cgroup_step || f.has_memory_limit())
+    }),
+    row(Cause::OomLimit, 90, Severity::High, |f| kill(f, |k| k.level.is_some())),
+    // A kill was seen without its report: a limit is far more frequent than a node without memory.
+    row(Cause::OomLimit, 75, Severity::High, |f| f.kill.is_some()),
+    // A counter of the container's cgroup rose and the kernel's own words are lost.
+    row(Cause::OomLimit, 95, Severity::High, |f| {
+        f.cgroup_step && f.died_of_sigkill()
+    }),
+    row(Cause::OomChild, 90, Severity::High, |f| {
+        f.cgroup_step && f.ended_otherwise()
+    }),
+    row(Cause::OomLimit, 70, Severity::High, |f| f.cgroup_step),
+    // The node's counter alone names neither victim nor limit: stored and told as a guess, never pinned on an exit.
+    row(Cause::OomLimit, 50, Severity::Medium, |f| {
+        f.node_step && f.exit.is_none()
+    }),
+    // The runtime's word. On cgroup v1 siblings of the victim get the notice too.
+    row(Cause::OomReported, 90, Severity::High, |f| {
+        f.message_has(&["oom-killed"])
+    }),
+    row(Cause::OomReported, 80, Severity::High, |f| {
+        f.reason_is(&["OOMKilled"]) && f.died_of_sigkill()
+    }),
+    row(Cause::OomReported, 70, Severity::High, |f| {
+        f.runtime_oom && (f.died_of_sigkill() || f.exit.is_none())
+    }),
+    row(Cause::OomReported, 60, Severity::High, |f| f.reason_is(&["OOMKilled"])),
+    // Start refused.
+    row(Cause::CannotStart, 98, Severity::High, |f| f.reason_is(START_REASONS)),
+    row(Cause::CannotStart, 98, Severity::High, |f| {
+        failed_by_itself(f) && f.message_has(START_MESSAGES)
+    }),
+    row(Cause::CannotStart, 95, Severity::High, |f| {
+        failed_by_itself(f) && f.log_ends_with(START_MESSAGES)
+    }),
+    row(Cause::CannotStart, 90, Severity::High, |f| {
+        matches!(f.code(), Some(126 | 127))
+    }),
+    row(Cause::CannotStart, 60, Severity::High, |f| f.code() == Some(128)),
+    // The code speaks.
+    row(Cause::Unknown, 90, Severity::Medium, |f| {
+        f.reason_is(LOST_REASONS) || lost(f)
+    }),
+    row(Cause::FaultSignal, 95, Severity::High, |f| {
+        f.signal().is_some_and(|s| s.is_fault())
+    }),
+    row(Cause::OomReported, 40, Severity::Medium, |f| {
+        f.runtime_oom && failed_by_itself(f)
+    }),
+    row(Cause::KilledUnknown, 60, Severity::High, |f| f.died_of_sigkill()),
+    row(Cause::StoppedBy, 60, Severity::Low, |f| {
+        matches!(f.code(), Some(143 | 130))
+    }),
+    row(Cause::ExpectedExit, 90, Severity::Info, |f| f.code() == Some(0)),
+    // 255 without a reason may still turn out to be a lost status.
+    row(Cause::AppError, 50, Severity::Medium, |f| {
+        f.code() == Some(255) && !f.reason_is(&["Error"])
+    }),
+    row(Cause::AppError, 90, Severity::Medium, |f| f.exit.is_some()),
+];
+
+/// The verdict of the first row that fits; nothing known when none does.
+pub(super) fn first_match(facts: &Facts<'_>) -> Verdict {
+    ROWS.iter().find(|row| (row.when)(facts)).map_or(
+        Verdict {
+            cause: Cause::Unknown,
+            confidence_percent: 0,
+            severity: Severity::Medium,
+        },
+        |row| Verdict {
+            cause: row.cause,
+            confidence_percent: row.confidence,
+            severity: row.severity,
+        },
+    )
+}
+
+/// Levels at which the node, not the container, is out of memory.
+const NODE_LEVELS: &[LimitLevel] = &[LimitLevel::Node, LimitLevel::Numa, LimitLevel::NodeAllocatable];
+
+fn kill(facts: &Facts<'_>, when: impl Fn(Kill<'_>) -> bool) -> bool {
+    facts.kill.is_some_and(when)
+}
+
+fn level_in(kill: Kill<'_>, levels: &[LimitLevel]) -> bool {
+    kill.level.is_some_and(|level| levels.contains(&level))
+}
+
+/// The kill ended the container, or nobody saw it end otherwise.
+fn hit_container(facts: &Facts<'_>, kill: Kill<'_>) -> bool {
+    !facts.ended_otherwise() || kill.main_process == Some(true)
+}
+
+/// The victim was not the container's first process: the report says so and the container lives or lost its status, or
+/// the container ended in another way than a SIGKILL.
+fn child_only(facts: &Facts<'_>, kill: Kill<'_>) -> bool {
+    match kill.main_process {
+        Some(true) => false,
+        Some(false) => !kill.group && !facts.died_of_sigkill(),
+        None => facts.ended_otherwise(),
+    }
+}
+
+/// The report says who was hit, or the container's end does.
+fn known_victim(facts: &Facts<'_>, kill: Kill<'_>) -> bool {
+    kill.main_process == Some(true) || kill.group || facts.died_of_sigkill()
+}
+
+/// Ended with a failure status that is not a signal.
+fn failed_by_itself(facts: &Facts<'_>) -> bool {
+    facts.signal().is_none() && facts.code().is_some_and(|code| code != 0)
+}
+
+/// There was an end and its status is gone.
+fn lost(facts: &Facts<'_>) -> bool {
+    facts.exit.is_some_and(Exit::is_lost)
+}

@@ -1,0 +1,207 @@
+//! The agent's schema (`/etc/inquest/agent.yaml`).
+//!
+//! Owns keys, defaults and limits. Must not know the cluster's name: the aggregator takes cluster
+//! and node from the identity of the connection.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::units::{ByteSize, ConfigDuration};
+use super::{HostPort, LogConfig, Schema, Section, at_least, positive};
+
+/// Everything that can be set for the agent.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// `node.name`: the name this node enrols with. Default: the host name. In Kubernetes set
+    /// `INQUEST_NODE_NAME` from `spec.nodeName`.
+    pub node_name: Option<String>,
+    /// `aggregator.*`: where findings go.
+    pub aggregator: AggregatorAddress,
+    /// `enrolment.bootstrap_secret_file`: file with the secret that admits this node outside
+    /// Kubernetes. Default: none.
+    pub bootstrap_secret_file: Option<PathBuf>,
+    /// `state_dir`: folder of the spool, the cursors and the counter baselines. Default
+    /// `/var/lib/inquest-agent`.
+    pub state_dir: PathBuf,
+    /// `spool.*`: how much is kept while the aggregator is away.
+    pub spool: SpoolConfig,
+    /// `sources.*`: what is watched.
+    pub sources: Sources,
+    /// `host.proc`: where the host's procfs is mounted. Default `/proc`.
+    pub host_proc: PathBuf,
+    /// `log_tail.*`: how much of a dead container's log is kept.
+    pub log_tail: LogTail,
+    /// `redaction.patterns`: regular expressions whose matches are blanked before a log line
+    /// leaves the node, beside the built-in ones. Default: none.
+    pub redaction_patterns: Vec<String>,
+    /// `listen.status`: address of `/metrics`, `/livez` and `/readyz`. Default `127.0.0.1:7443`.
+    pub status: SocketAddr,
+    /// `log.*`: the agent's own log.
+    pub log: LogConfig,
+}
+
+/// Where the aggregator is and how to know it.
+#[derive(Debug, Clone)]
+pub struct AggregatorAddress {
+    /// `aggregator.address`: host and port of ingest. Default `127.0.0.1:7440`.
+    pub address: HostPort,
+    /// `aggregator.ca_file`: PEM file with the authority that the server's certificate must come
+    /// from. Default: none, and then the agent cannot connect outside a cluster.
+    pub ca_file: Option<PathBuf>,
+    /// `aggregator.server_name`: name expected in the server's certificate. Default: the host of
+    /// `aggregator.address`.
+    pub server_name: Option<String>,
+}
+
+/// Limits of the spool.
+#[derive(Debug, Clone)]
+pub struct SpoolConfig {
+    /// `spool.findings_max`: disk for findings. Default `16MiB`, at least `1MiB`.
+    pub findings_max: ByteSize,
+    /// `spool.logs_max`: disk for log tails. Default `8MiB`, at least `1MiB`.
+    pub logs_max: ByteSize,
+}
+
+/// What is watched on the node.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// `sources.kmsg.*`: the kernel log.
+    pub kmsg: KmsgSource,
+    /// `sources.cgroup.*`: kill counters of control groups.
+    pub cgroup: CgroupSource,
+    /// `sources.containerd.*`: the container runtime.
+    pub containerd: ContainerdSource,
+}
+
+/// The kernel log.
+#[derive(Debug, Clone)]
+pub struct KmsgSource {
+    /// `sources.kmsg.enabled`. Default `true`.
+    pub enabled: bool,
+    /// `sources.kmsg.path`. Default `/dev/kmsg`.
+    pub path: PathBuf,
+}
+
+/// Control groups.
+#[derive(Debug, Clone)]
+pub struct CgroupSource {
+    /// `sources.cgroup.enabled`. Default `true`.
+    pub enabled: bool,
+    /// `sources.cgroup.root`: where the cgroup file system is mounted. Default `/sys/fs/cgroup`.
+    pub root: PathBuf,
+    /// `sources.cgroup.poll`: time between two readings of the counters. Default `1s`.
+    pub poll: ConfigDuration,
+}
+
+/// containerd.
+#[derive(Debug, Clone)]
+pub struct ContainerdSource {
+    /// `sources.containerd.enabled`. Default `true`.
+    pub enabled: bool,
+    /// `sources.containerd.socket`: candidates; the first that exists is used. Default: the
+    /// sockets of containerd, k3s and MicroK8s.
+    pub socket: Vec<PathBuf>,
+    /// `sources.containerd.poll`: time between two listings while there is no event stream.
+    /// Default `1s`.
+    pub poll: ConfigDuration,
+    /// `sources.containerd.reconcile`: time between two listings while the stream is live.
+    /// Default `30s`.
+    pub reconcile: ConfigDuration,
+    /// `sources.containerd.events`: subscribe to the runtime's own events. Default `true`.
+    pub events: bool,
+}
+
+/// The last lines of a dead container.
+#[derive(Debug, Clone)]
+pub struct LogTail {
+    /// `log_tail.max_lines`: lines kept. Default `200`; `0` keeps none.
+    pub max_lines: u32,
+    /// `log_tail.max_bytes`: bytes kept. Default `16KiB`.
+    pub max_bytes: ByteSize,
+}
+
+/// Least disk for one lane of the spool: below it, one burst of a node would already be shed.
+const LEAST_SPOOL: ByteSize = ByteSize::mib(1);
+
+impl Schema for AgentConfig {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            node_name: section.section("node", |s| s.optional("name")),
+            aggregator: section.section("aggregator", AggregatorAddress::read),
+            bootstrap_secret_file: section.section("enrolment", |s| s.optional("bootstrap_secret_file")),
+            state_dir: section.value("state_dir", PathBuf::from("/var/lib/inquest-agent")),
+            spool: section.section("spool", |s| SpoolConfig {
+                findings_max: at_least(s, "findings_max", ByteSize::mib(16), &LEAST_SPOOL),
+                logs_max: at_least(s, "logs_max", ByteSize::mib(8), &LEAST_SPOOL),
+            }),
+            sources: section.section("sources", Sources::read),
+            host_proc: section.section("host", |s| s.value("proc", PathBuf::from("/proc"))),
+            log_tail: section.section("log_tail", |s| LogTail {
+                max_lines: s.value("max_lines", 200),
+                max_bytes: s.value("max_bytes", ByteSize::kib(16)),
+            }),
+            redaction_patterns: section.section("redaction", read_patterns),
+            status: section.section("listen", |s| {
+                s.value("status", SocketAddr::from(([127, 0, 0, 1], 7443)))
+            }),
+            log: section.section("log", LogConfig::read),
+        }
+    }
+}
+
+impl AggregatorAddress {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            address: section.value("address", HostPort::new("127.0.0.1", 7440)),
+            ca_file: section.optional("ca_file"),
+            server_name: section.optional("server_name"),
+        }
+    }
+}
+
+impl Sources {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        Self {
+            kmsg: section.section("kmsg", |s| KmsgSource {
+                enabled: s.value("enabled", true),
+                path: s.value("path", PathBuf::from("/dev/kmsg")),
+            }),
+            cgroup: section.section("cgroup", |s| CgroupSource {
+                enabled: s.value("enabled", true),
+                root: s.value("root", PathBuf::from("/sys/fs/cgroup")),
+                poll: positive(s, "poll", ConfigDuration::from_secs(1)),
+            }),
+            containerd: section.section("containerd", |s| ContainerdSource {
+                enabled: s.value("enabled", true),
+                socket: s.list("socket", default_sockets()),
+                poll: positive(s, "poll", ConfigDuration::from_secs(1)),
+                reconcile: positive(s, "reconcile", ConfigDuration::from_secs(30)),
+                events: s.value("events", true),
+            }),
+        }
+    }
+}
+
+/// Sources: the default addresses in the documentation of containerd, k3s and MicroK8s.
+fn default_sockets() -> Vec<PathBuf> {
+    [
+        "/run/containerd/containerd.sock",
+        "/run/k3s/containerd/containerd.sock",
+        "/var/snap/microk8s/common/run/containerd.sock",
+    ]
+    .map(PathBuf::from)
+    .into()
+}
+
+fn read_patterns(section: &mut Section<'_, '_>) -> Vec<String> {
+    let patterns: Vec<String> = section.list("patterns", Vec::new());
+    for (index, pattern) in patterns.iter().enumerate() {
+        if let Err(error) = regex_lite::Regex::new(pattern) {
+            section.reject(
+                "patterns",
+                &format!("item {index} is not a regular expression: {error}"),
+            );
+        }
+    }
+    patterns
+}

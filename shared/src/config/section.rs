@@ -1,0 +1,331 @@
+//! Reading a section: one call per key gives the value, its origin, and every error at once.
+//!
+//! Owns precedence (flag, environment, file, default), unknown keys and the list of effective
+//! values. Must not know any schema.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::Origin;
+use super::effective::Effective;
+use super::problem::{Place, Problem, Source, quote};
+use super::scalar::{Scalar, complaint};
+use super::tree::{Node, Value};
+use crate::secret::Secret;
+
+/// Names nearer than this (Jaro-Winkler, 0 to 1) are suggested for an unknown key.
+const SIMILAR: f64 = 0.75;
+
+/// What all sections of one load share.
+pub(super) struct Context<'a> {
+    pub(super) file: Option<&'a Path>,
+    pub(super) flags: &'a BTreeMap<String, String>,
+    pub(super) env: &'a BTreeMap<String, String>,
+    pub(super) used_flags: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) effective: Effective,
+}
+
+/// One mapping of the file, together with the flags and variables that override it.
+pub struct Section<'c, 'a> {
+    context: &'c mut Context<'a>,
+    node: Option<&'a Node>,
+    path: String,
+    known: Vec<&'static str>,
+    /// Flags and variables address fixed paths, so there are none inside a list.
+    overridable: bool,
+}
+
+impl<'c, 'a> Section<'c, 'a> {
+    /// Opens a node as a section; anything but a mapping is reported.
+    pub(super) fn open(context: &'c mut Context<'a>, node: Option<&'a Node>, path: String, overridable: bool) -> Self {
+        let mut section = Self {
+            context,
+            node,
+            path,
+            known: Vec::new(),
+            overridable,
+        };
+        if let Some(Node {
+            value: value @ (Value::Scalar(_) | Value::List(_)),
+            place,
+        }) = node
+        {
+            let what = format!("found {}; expected a section with keys", value.describe());
+            let path = section.path.clone();
+            section.push(Source::File(*place), path, what);
+        }
+        section
+    }
+
+    /// Reports every key of the file that nobody asked for.
+    pub(super) fn close(self) {
+        let Some(Node {
+            value: Value::Map(entries),
+            ..
+        }) = self.node
+        else {
+            return;
+        };
+        for (key, place, _) in entries {
+            if !self.known.contains(&key.as_str()) {
+                let path = join(&self.path, &shown_key(key));
+                let what = unknown_key(key, &self.known);
+                self.context
+                    .problems
+                    .push(Problem::new(Source::File(*place), path, what));
+            }
+        }
+    }
+
+    /// A value with a default.
+    pub(super) fn value<T: Scalar>(&mut self, key: &'static str, default: T) -> T {
+        match self.scalar(key) {
+            Some((value, origin)) => self.note(key, value, origin),
+            None => self.note(key, default, Origin::Default),
+        }
+    }
+
+    /// A value that may be absent.
+    pub(super) fn optional<T: Scalar>(&mut self, key: &'static str) -> Option<T> {
+        let (value, origin) = self.scalar(key)?;
+        Some(self.note(key, value, origin))
+    }
+
+    /// A value that must be given; `placeholder` stands in so that reading goes on.
+    pub(super) fn required<T: Scalar>(&mut self, key: &'static str, placeholder: T) -> T {
+        let before = self.context.problems.len();
+        if let Some((value, origin)) = self.scalar(key) {
+            return self.note(key, value, origin);
+        }
+        if self.context.problems.len() == before {
+            self.reject(key, &format!("missing; expected {}", T::EXPECTED));
+        }
+        placeholder
+    }
+
+    /// A list of single values.
+    pub(super) fn list<T: Scalar>(&mut self, key: &'static str, default: Vec<T>) -> Vec<T> {
+        let path = self.know(key);
+        let Some(node) = self.child(key) else {
+            let shown = default.iter().map(Scalar::show).collect::<Vec<_>>().join(", ");
+            self.context.effective.push(path, format!("[{shown}]"), Origin::Default);
+            return default;
+        };
+        let mut values = Vec::new();
+        for (index, item) in self.items(node, &path).iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            if let Some(value) = self.scalar_of(item, &path) {
+                let origin = self.file_origin(item.place);
+                self.context.effective.push(path, T::show(&value), origin);
+                values.push(value);
+            }
+        }
+        values
+    }
+
+    /// A mapping of free names to texts that may be secret.
+    pub(super) fn texts(&mut self, key: &'static str) -> BTreeMap<String, Secret> {
+        let path = self.know(key);
+        let Some(node) = self.child(key) else {
+            return BTreeMap::new();
+        };
+        let Value::Map(entries) = &node.value else {
+            let what = format!("found {}; expected names with texts", node.value.describe());
+            self.push(Source::File(node.place), path, what);
+            return BTreeMap::new();
+        };
+        let mut texts = BTreeMap::new();
+        for (name, _, value) in entries {
+            let path = join(&path, &shown_key(name));
+            if let Some(text) = self.scalar_of::<String>(value, &path) {
+                let origin = self.file_origin(value.place);
+                self.context.effective.push(path, "[redacted]".to_owned(), origin);
+                texts.insert(name.clone(), Secret::new(text));
+            }
+        }
+        texts
+    }
+
+    /// A nested section; absent means empty.
+    pub(super) fn section<R>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 'a>) -> R) -> R {
+        let path = self.know(key);
+        let node = self.child(key);
+        let mut section = Section::open(self.context, node, path, self.overridable);
+        let result = read(&mut section);
+        section.close();
+        result
+    }
+
+    /// A nested section that changes meaning by being present, even when it is empty (`stdout: {}`).
+    pub(super) fn optional_section<R>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'a>) -> R,
+    ) -> Option<R> {
+        self.known.push(key);
+        self.entry(key).is_some().then(|| self.section(key, read))
+    }
+
+    /// A list of sections; `None` when the key is absent.
+    pub(super) fn sections<R>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_, 'a>) -> R,
+    ) -> Option<Vec<R>> {
+        let path = self.know(key);
+        let node = self.child(key)?;
+        let mut results = Vec::new();
+        for (index, item) in self.items(node, &path).iter().enumerate() {
+            let mut section = Section::open(self.context, Some(item), format!("{path}[{index}]"), false);
+            results.push(read(&mut section));
+            section.close();
+        }
+        Some(results)
+    }
+
+    /// Reports that the value under `key` is readable but wrong.
+    pub(super) fn reject(&mut self, key: &str, what: &str) {
+        let path = join(&self.path, key);
+        let env = env_name(&path);
+        let source = if self.overridable && self.context.flags.contains_key(&path) {
+            Source::Flag
+        } else if self.overridable && self.context.env.contains_key(&env) {
+            Source::Environment(env)
+        } else {
+            let place = self
+                .entry(key)
+                .or(self.node)
+                .map_or_else(Place::start, |node| node.place);
+            Source::File(place)
+        };
+        self.push(source, path, what.to_owned());
+    }
+
+    /// Finds the text that wins and reads it.
+    fn scalar<T: Scalar>(&mut self, key: &'static str) -> Option<(T, Origin)> {
+        let path = self.know(key);
+        if self.overridable {
+            if let Some(text) = self.context.flags.get(&path) {
+                self.context.used_flags.insert(path.clone());
+                return Some((self.read(text, Source::Flag, &path)?, Origin::Flag));
+            }
+            let name = env_name(&path);
+            if let Some(text) = self.context.env.get(&name) {
+                let value = self.read(text, Source::Environment(name.clone()), &path)?;
+                return Some((value, Origin::Environment(name)));
+            }
+        }
+        let node = self.child(key)?;
+        let value = self.scalar_of(node, &path)?;
+        Some((value, self.file_origin(node.place)))
+    }
+
+    fn scalar_of<T: Scalar>(&mut self, node: &Node, path: &str) -> Option<T> {
+        let source = Source::File(node.place);
+        if let Value::Scalar(text) = &node.value {
+            return self.read(text, source, path);
+        }
+        let what = format!("found {}; expected {}", node.value.describe(), T::EXPECTED);
+        self.push(source, path.to_owned(), what);
+        None
+    }
+
+    fn read<T: Scalar>(&mut self, text: &str, source: Source, path: &str) -> Option<T> {
+        match T::parse(text) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.push(source, path.to_owned(), complaint::<T>(text, &reason));
+                None
+            }
+        }
+    }
+
+    fn items(&mut self, node: &'a Node, path: &str) -> &'a [Node] {
+        match &node.value {
+            Value::List(items) => items,
+            other => {
+                let what = format!("found {}; expected a list", other.describe());
+                self.push(Source::File(node.place), path.to_owned(), what);
+                &[]
+            }
+        }
+    }
+
+    /// The node under a key; a key without a value counts as absent.
+    fn child(&self, key: &str) -> Option<&'a Node> {
+        self.entry(key).filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    fn entry(&self, key: &str) -> Option<&'a Node> {
+        let Some(Node {
+            value: Value::Map(entries),
+            ..
+        }) = self.node
+        else {
+            return None;
+        };
+        entries.iter().find(|(name, _, _)| name == key).map(|(_, _, node)| node)
+    }
+
+    fn know(&mut self, key: &'static str) -> String {
+        self.known.push(key);
+        join(&self.path, key)
+    }
+
+    fn note<T: Scalar>(&mut self, key: &str, value: T, origin: Origin) -> T {
+        self.context.effective.push(join(&self.path, key), value.show(), origin);
+        value
+    }
+
+    fn file_origin(&self, place: Place) -> Origin {
+        Origin::File {
+            path: self.context.file.map(Path::to_owned).unwrap_or_default(),
+            line: place.line,
+        }
+    }
+
+    fn push(&mut self, source: Source, path: String, what: String) {
+        self.context.problems.push(Problem::new(source, path, what));
+    }
+}
+
+/// The environment variable that overrides a path: `log.level` is `INQUEST_LOG_LEVEL`.
+pub(super) fn env_name(path: &str) -> String {
+    format!("INQUEST_{}", path.replace('.', "_").to_ascii_uppercase())
+}
+
+/// Says that a key is unknown and which one was probably meant.
+pub(super) fn unknown_key(key: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|name| (strsim::jaro_winkler(key, name), *name))
+        .filter(|(likeness, _)| *likeness >= SIMILAR)
+        .max_by(|left, right| left.0.total_cmp(&right.0));
+    let mut names: Vec<&str> = known.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    let names = names.join(", ");
+    match near {
+        Some((_, name)) => format!("unknown key; did you mean `{name}`? Known here: {names}"),
+        None => format!("unknown key; expected one of: {names}"),
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// A key of the file as part of a path: plain when it is plain, quoted and bounded otherwise.
+fn shown_key(key: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+    if key.len() <= 60 && key.chars().all(plain) {
+        key.to_owned()
+    } else {
+        quote(key)
+    }
+}

@@ -1,0 +1,163 @@
+use std::fs;
+
+use super::*;
+
+fn agent(text: &str, inputs: &Inputs) -> Result<Loaded<AgentConfig>, ConfigError> {
+    load_text(text, inputs)
+}
+
+fn env(pairs: &[(&str, &str)]) -> Inputs {
+    let env = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Inputs {
+        env,
+        ..Inputs::default()
+    }
+}
+
+#[test]
+fn every_broken_file_gets_exactly_the_expected_message() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/config/broken");
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    assert!(files.len() >= 8, "the folder of broken files is incomplete");
+    let mut wrong = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = fs::read_to_string(path.with_extension("txt")).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let inputs = Inputs {
+            file: Some(name.into()),
+            ..Inputs::default()
+        };
+        let error = if name.starts_with("agent") {
+            agent(&text, &inputs).map(drop).unwrap_err()
+        } else {
+            load_text::<AggregatorConfig>(&text, &inputs).map(drop).unwrap_err()
+        };
+        if error.to_string().trim_end() != expected.trim_end() {
+            wrong.push(format!("=== {name}\n{error}\n"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "messages that differ from the .txt file:\n{}",
+        wrong.concat()
+    );
+}
+
+#[test]
+fn a_file_with_every_key_is_accepted_and_no_key_keeps_its_default() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/config");
+    let inputs = |name| Inputs {
+        file: Some(folder.join(name)),
+        ..Inputs::default()
+    };
+    let agent = load::<AgentConfig>(&inputs("agent.yaml")).unwrap().effective;
+    let aggregator = load::<AggregatorConfig>(&inputs("aggregator.yaml")).unwrap().effective;
+    for (path, value, origin) in agent.iter().chain(aggregator.iter()) {
+        assert_ne!(origin, &Origin::Default, "{path}: {value}");
+    }
+    assert_eq!((agent.iter().count(), aggregator.iter().count()), (25, 25));
+}
+
+#[test]
+fn both_programs_start_without_any_configuration() {
+    let agent = agent("", &Inputs::default()).unwrap().value;
+    assert_eq!(agent.aggregator.address.to_string(), "127.0.0.1:7440");
+    assert_eq!(agent.spool.findings_max, ByteSize::mib(16));
+    let aggregator = load_text::<AggregatorConfig>("", &Inputs::default()).unwrap().value;
+    assert_eq!(aggregator.sqlite_path, Path::new("/var/lib/inquest/inquest.db"));
+    assert_eq!(aggregator.route.receiver, "stdout");
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let text = "log: {level: error}\nstate_dir: /file\nhost: {proc: /file}\n";
+    let both = env(&[("INQUEST_LOG_LEVEL", "warn"), ("INQUEST_STATE_DIR", "/env")]);
+    let loaded = agent(text, &both.with_flag("log.level", "debug")).unwrap();
+    assert_eq!(loaded.value.log.level, LogLevel::Debug);
+    assert_eq!(loaded.value.state_dir, Path::new("/env"));
+    assert_eq!(loaded.value.host_proc, Path::new("/file"));
+}
+
+#[test]
+fn every_effective_value_is_shown_with_its_origin() {
+    let inputs = Inputs {
+        file: Some("agent.yaml".into()),
+        ..env(&[("INQUEST_LOG_LEVEL", "warn")])
+    };
+    let shown = agent("\nstate_dir: /data\n", &inputs).unwrap().effective.to_string();
+    let line = |start: &str| shown.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+    assert!(line("state_dir: /data ").ends_with("# agent.yaml:2"), "{shown}");
+    assert!(
+        line("log.level: warn ").ends_with("# environment INQUEST_LOG_LEVEL"),
+        "{shown}"
+    );
+    assert!(line("spool.findings_max: 16MiB ").ends_with("# default"), "{shown}");
+}
+
+#[test]
+fn errors_in_variables_and_flags_name_them() {
+    let inputs = env(&[("INQUEST_SPOOL_LOGS_MAX", "8")]).with_flag("log.levle", "info");
+    let error = agent("", &inputs).unwrap_err().to_string();
+    assert!(
+        error.contains("environment INQUEST_SPOOL_LOGS_MAX: spool.logs_max: `8` has no unit"),
+        "{error}"
+    );
+    assert!(error.contains("command line: unknown key `log.levle`"), "{error}");
+}
+
+#[test]
+fn variables_that_kubernetes_adds_for_a_service_are_ignored() {
+    let service = env(&[
+        ("INQUEST_AGGREGATOR_PORT", "tcp://10.0.0.1:7440"),
+        ("INQUEST_AGGREGATOR_SERVICE_HOST", "10.0.0.1"),
+    ]);
+    assert!(agent("", &service).is_ok());
+}
+
+#[test]
+fn no_effective_value_shows_a_token() {
+    let text = "receivers:\n- name: hook\n  webhook:\n    url: https://u:pw@h.example/SECRET\n    headers: {Authorization: SECRET}\n";
+    let loaded = load_text::<AggregatorConfig>(text, &Inputs::default()).unwrap();
+    assert!(
+        !format!("{}", loaded.effective).contains("SECRET"),
+        "{}",
+        loaded.effective
+    );
+    let ReceiverKind::Webhook(hook) = &loaded.value.receivers[0].kind else {
+        panic!("not a webhook")
+    };
+    assert_eq!(hook.headers["Authorization"].expose(), "SECRET");
+    assert!(!format!("{:?}", loaded.value).contains("SECRET"));
+}
+
+#[test]
+fn an_unreadable_or_endless_file_is_named() {
+    let read = |path: &str| {
+        load::<AgentConfig>(&Inputs {
+            file: Some(path.into()),
+            ..Inputs::default()
+        })
+    };
+    let missing = read("/nonexistent/agent.yaml").unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "cannot read configuration file /nonexistent/agent.yaml"
+    );
+    assert!(matches!(read("/dev/zero"), Err(ConfigError::TooLarge { .. })));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_loading_panic(text in "([a-z_]{1,9}: ?[^\\n]{0,9}\\n){0,5}") {
+        drop(agent(&text, &Inputs::default()));
+        drop(load_text::<AggregatorConfig>(&text, &Inputs::default()));
+    }
+}

@@ -1,0 +1,17 @@
+//! What both programs and the command line mean by a word: the model, the one cause table, the one text catalogue,
+//! wire conversions, configuration, and the plumbing of a well-behaved process.
+//!
+//! Knows nothing of Kubernetes clients, databases or container runtimes.
+
+pub mod cause;
+pub mod clock;
+pub mod config;
+pub mod matcher;
+pub mod model;
+pub mod secret;
+pub mod start;
+pub mod supervisor;
+pub mod telemetry;
+pub mod text;
+pub mod tls;
+pub mod wire;

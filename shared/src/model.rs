@@ -1,0 +1,25 @@
+//! The words of the product as types. Pure: no input or output, no clock, no async.
+
+pub(crate) mod coded;
+mod evidence;
+mod finding;
+mod incident;
+mod key;
+mod subject;
+mod untrusted;
+mod verdict;
+
+pub use coded::UnknownCode;
+pub use evidence::{
+    CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt,
+    MAX_EVIDENCE, MemoryConsumer, RuntimeExit,
+};
+pub use finding::{Discovery, Finding, FindingKind};
+pub use incident::{
+    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS,
+    MAX_NAMES, Names, Occurrence, TransitionKind, Workload,
+};
+pub use key::{BadKey, Key};
+pub use subject::{MAX_NAME_BYTES, Owner, Subject, clean_name, guess_owner};
+pub use untrusted::Untrusted;
+pub use verdict::{Cause, Severity, Verdict};

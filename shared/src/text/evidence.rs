@@ -1,0 +1,203 @@
+//! The proof in one line, and the last lines of the log.
+
+use super::{
+    Lang,
+    exit::meaning_text,
+    figures::{quoted, shown, size},
+    hint::hint_text,
+    words::source_name,
+};
+use crate::{
+    cause::{
+        Hint,
+        exit_code::meaning,
+        facts::{Facts, Kill, OOM_KILL},
+        hints,
+    },
+    model::{Cause, CounterStep, EvidenceSet, LimitLevel},
+};
+
+/// Shown bytes of a process name.
+const MAX_COMM: usize = 64;
+/// Shown bytes of the runtime's message.
+const MAX_MESSAGE: usize = 300;
+/// Shown bytes of a log line.
+const MAX_LINE: usize = 240;
+
+/// Why the cause is what it is. Only the evidence that carries the cause is quoted.
+pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
+    if let Some(kill) = facts.kill {
+        return kill_line(facts, kill, lang);
+    }
+    let said = match cause {
+        Cause::OomLimit | Cause::OomNode | Cause::OomChild => counter_line(facts, lang),
+        Cause::OomReported => Some(reported_line(facts, lang)),
+        Cause::KilledUnknown => Some(
+            lang.pick(
+                "SIGKILL, and no witness on the node names its sender",
+                "收到 SIGKILL，节点上没有证据表明发送者",
+            )
+            .to_owned(),
+        ),
+        Cause::AppError | Cause::FaultSignal | Cause::CannotStart => {
+            telling_sign(facts).map(|hint| hint_text(&hint, lang))
+        }
+        _ => None,
+    };
+    said.unwrap_or_else(|| plain_line(facts, lang))
+}
+
+/// The log's own word on why a program ended by itself; it says more than the code does.
+fn telling_sign(facts: &Facts<'_>) -> Option<Hint> {
+    let said_by_runtime = facts.exit.is_some_and(|exit| !exit.record.message.is_empty());
+    hints(facts.evidence)
+        .into_iter()
+        .find(|hint| matches!(hint, Hint::Log { .. }) && !said_by_runtime)
+}
+
+fn kill_line(facts: &Facts<'_>, kill: Kill<'_>, lang: Lang) -> String {
+    let mut parts = vec![victim(kill, lang)];
+    parts.extend(limit(facts, kill, lang));
+    let child = lang.pick(
+        "a child process, not the container's main one",
+        "子进程，而非容器的主进程",
+    );
+    parts.extend(kill.main_process.map(|main| match main {
+        true => lang.pick("the container's main process", "容器的主进程").to_owned(),
+        false => child.to_owned(),
+    }));
+    let others = facts.killed_processes().saturating_sub(1);
+    parts.extend((others > 0).then(|| match lang {
+        Lang::En => format!("{others} more killed"),
+        Lang::Zh => format!("另有 {others} 个进程被杀"),
+    }));
+    parts.join(lang.semicolon())
+}
+
+fn victim(kill: Kill<'_>, lang: Lang) -> String {
+    let record = kill.record;
+    let name = if record.comm.is_empty() {
+        lang.pick("a process", "进程").to_owned()
+    } else {
+        quoted(record.comm.raw(), MAX_COMM)
+    };
+    let mut known = vec![format!("pid {}", record.pid)];
+    if record.anon_bytes > 0 {
+        known.push(format!("{} {}", lang.pick("anon", "匿名内存"), size(record.anon_bytes)));
+    }
+    let known = lang.parenthesis(&known.join(lang.comma()));
+    match lang {
+        Lang::En => format!("kernel killed {name}{known}"),
+        Lang::Zh => format!("内核杀死了 {name}{known}"),
+    }
+}
+
+fn limit(facts: &Facts<'_>, kill: Kill<'_>, lang: Lang) -> Option<String> {
+    let what = match kill.level {
+        Some(LimitLevel::Node) => return Some(lang.pick("the node was out of memory", "节点内存耗尽").to_owned()),
+        Some(LimitLevel::Numa) => {
+            return Some(
+                lang.pick("its NUMA node was out of memory", "所在 NUMA 节点内存耗尽")
+                    .to_owned(),
+            );
+        }
+        Some(LimitLevel::Container) | None => lang.pick("limit", "上限"),
+        Some(LimitLevel::Pod) => lang.pick("limit of the pod", "Pod 上限"),
+        Some(LimitLevel::QosClass) => lang.pick("limit of the QoS class", "QoS 级别上限"),
+        Some(LimitLevel::NodeAllocatable) => lang.pick("limit of all pods", "全部 Pod 的上限"),
+        Some(LimitLevel::HostService) => lang.pick("limit of the host service", "主机服务上限"),
+    };
+    match facts.limit_bytes() {
+        Some(bytes) => Some(format!("{what} {}", size(bytes))),
+        None if kill.level.is_none() => Some(
+            lang.pick("which limit was hit is not known", "触及的上限未知")
+                .to_owned(),
+        ),
+        None => None,
+    }
+}
+
+fn counter_line(facts: &Facts<'_>, lang: Lang) -> Option<String> {
+    let step = facts.evidence.steps(OOM_KILL).max_by_key(|s| !s.cgroup.is_empty())?;
+    let mut parts = vec![step_text(step, lang)];
+    parts.extend(
+        facts
+            .limit_bytes()
+            .map(|bytes| format!("{} {}", lang.pick("limit", "上限"), size(bytes))),
+    );
+    parts.push(
+        lang.pick("the kernel's own record was not seen", "未见内核记录")
+            .to_owned(),
+    );
+    let lost = facts.lost_records();
+    parts.extend((lost > 0).then(|| match lang {
+        Lang::En => format!("{lost} kernel records were lost"),
+        Lang::Zh => format!("丢失了 {lost} 条内核记录"),
+    }));
+    Some(parts.join(lang.semicolon()))
+}
+
+fn step_text(step: &CounterStep, lang: Lang) -> String {
+    let (from, to) = (step.before, step.after);
+    let whose = if step.cgroup.is_empty() {
+        lang.pick("the node's", "节点的")
+    } else {
+        lang.pick("the container's", "容器的")
+    };
+    match lang {
+        Lang::En => format!("{whose} {OOM_KILL} counter rose from {from} to {to}"),
+        Lang::Zh => format!("{whose} {OOM_KILL} 计数从 {from} 升至 {to}"),
+    }
+}
+
+fn reported_line(facts: &Facts<'_>, lang: Lang) -> String {
+    let by = facts.exit.map_or(lang.pick("the runtime", "运行时"), |exit| {
+        source_name(exit.source, lang)
+    });
+    let word = match facts.exit.map(|exit| exit.record.reason.raw()) {
+        Some("OOMKilled") => lang.pick("reports OOMKilled", "报告 OOMKilled"),
+        _ => lang.pick("sent an out-of-memory notice", "发出了内存不足通知"),
+    };
+    let space = lang.pick(" ", "");
+    let caveat = lang.pick("no kernel evidence was seen", "未见内核证据");
+    format!("{by}{space}{word}{}{caveat}", lang.semicolon())
+}
+
+/// The runtime's message, else what the code usually means, else that nothing is known.
+fn plain_line(facts: &Facts<'_>, lang: Lang) -> String {
+    let Some(exit) = facts.exit else {
+        return lang.pick("nothing explains it yet", "尚无证据可解释").to_owned();
+    };
+    let usual = meaning_text(meaning(facts.code().unwrap_or(-1)).usual, lang);
+    if exit.record.message.is_empty() {
+        return usual.to_owned();
+    }
+    let by = source_name(exit.source, lang);
+    format!(
+        "{usual}{}{by}{}{}",
+        lang.semicolon(),
+        lang.pick(": ", "："),
+        shown(exit.record.message.raw(), MAX_MESSAGE)
+    )
+}
+
+/// The last lines of the log, oldest first, at most `most`, each escaped and bounded; the first one says when older
+/// lines or secrets were left out.
+#[must_use]
+pub fn log_lines(evidence: &EvidenceSet, most: usize, lang: Lang) -> Vec<String> {
+    let Some(log) = evidence.log() else { return Vec::new() };
+    let skipped = log.lines.len().saturating_sub(most);
+    let mut notes = Vec::new();
+    if skipped > 0 || log.truncated {
+        notes.push(lang.pick("older lines left out", "省略了较早的行").to_owned());
+    }
+    if log.redactions > 0 {
+        notes.push(match lang {
+            Lang::En => format!("secrets taken out: {}", log.redactions),
+            Lang::Zh => format!("已去除敏感信息 {} 处", log.redactions),
+        });
+    }
+    let note = (!notes.is_empty() && !log.lines.is_empty()).then(|| format!("[{}]", notes.join(lang.comma())));
+    let lines = log.lines.iter().skip(skipped).map(|line| shown(line.raw(), MAX_LINE));
+    note.into_iter().chain(lines).collect()
+}
