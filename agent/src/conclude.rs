@@ -1,0 +1,110 @@
+//! The loop between sources and spool: feeds observations to detection, spools what it concludes, moves the cursor.
+
+use std::{sync::Arc, time::Duration};
+
+use inquest_proto::ingest::v1 as pb;
+use inquest_shared::{
+    cause::judge,
+    clock::Clock,
+    model::{Finding, Severity},
+};
+use prometheus_client::metrics::counter::Counter;
+use prost::Message as _;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    detect::{Fusion, Moment},
+    observation::Observation,
+    outgoing::Outgoing,
+    spool::Shed,
+    state::StateFile,
+};
+
+/// How often the kernel cursor reaches the disk at most; a lost cursor only means reading again.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// What the loop works with.
+pub struct Conclude {
+    /// The joining state.
+    pub fusion: Fusion,
+    /// Where findings go.
+    pub findings: Outgoing,
+    /// Cursor and beginning.
+    pub state: StateFile,
+    /// Last kernel record read.
+    pub kmsg_seq: watch::Receiver<Option<u64>>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Findings made, each version counted.
+    pub made: Counter,
+}
+
+impl Conclude {
+    /// Runs until the token ends or every source is gone.
+    pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>, token: CancellationToken) {
+        let begun = Instant::now();
+        let mut save_at = begun + SAVE_EVERY;
+        self.save();
+        loop {
+            let due = self.fusion.next_deadline().map(|us| begun + Duration::from_micros(us));
+            let wake = due.map_or(save_at, |due| due.min(save_at));
+            let observation = tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                observation = observations.recv() => match observation {
+                    Some(observation) => Some(observation),
+                    None => break,
+                },
+                () = sleep_until(wake) => None,
+            };
+            let now = self.moment(begun);
+            let mut findings = observation.map(|o| self.fusion.observe(o, now)).unwrap_or_default();
+            findings.extend(self.fusion.tick(now));
+            self.spool(&findings);
+            if Instant::now() >= save_at {
+                save_at = Instant::now() + SAVE_EVERY;
+                self.save();
+            }
+        }
+        self.save();
+    }
+
+    fn moment(&self, begun: Instant) -> Moment {
+        let mono_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Moment { wall: self.clock.now(), mono_us }
+    }
+
+    fn spool(&self, findings: &[Finding]) {
+        for finding in findings {
+            self.made.inc();
+            let payload = pb::Finding::from(finding).encode_to_vec();
+            if let Err(error) = self.findings.append(&payload, class(finding)) {
+                // Counted by the spool under its reason; said here so that the key can be found.
+                tracing::warn!(key = %finding.key, %error, "a finding was not spooled");
+            }
+        }
+    }
+
+    /// Moves the cursor only while nothing is half read: a report that is open would otherwise lose its head.
+    fn save(&mut self) {
+        if let (true, Some(seq)) = (self.fusion.is_idle(), *self.kmsg_seq.borrow()) {
+            self.state.note_kmsg(seq);
+        }
+        if let Err(error) = self.state.save() {
+            tracing::warn!(%error, cause = %error.source, "a restart will read the kernel log again");
+        }
+    }
+}
+
+/// How soon the spool may give a finding up.
+fn class(finding: &Finding) -> Shed {
+    match judge(&finding.evidence).severity {
+        Severity::Critical | Severity::High => Shed::High,
+        Severity::Medium => Shed::Normal,
+        Severity::Low | Severity::Info => Shed::Low,
+    }
+}

@@ -1,0 +1,185 @@
+//! Joins what several witnesses say about one death into findings: the kernel's report, the runtime's record, the counters
+//! and the log. One key for one event; every later witness only adds evidence under it.
+
+mod audit;
+mod containers;
+mod exit;
+mod kill;
+
+use std::collections::VecDeque;
+
+use inquest_shared::{
+    clock::UnixNanos,
+    model::{Discovery, Finding, FindingKind},
+};
+
+use super::oom::Assembler;
+use crate::observation::Observation;
+use audit::Audit;
+use containers::Containers;
+
+/// Findings of the recent past that later evidence may still change.
+const MAX_RECENT: usize = 512;
+/// How long later evidence is joined: a log, a reason, a revised report all come within seconds.
+const JOIN_US: u64 = 60_000_000;
+/// How long a kill waits for the runtime to name its container.
+const NAME_WAIT_US: u64 = 250_000;
+
+/// The present on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall time.
+    pub wall: UnixNanos,
+    /// Microseconds on a clock that only moves forward.
+    pub mono_us: u64,
+}
+
+/// A finding that was made, and until when it may change.
+#[derive(Debug, Clone)]
+struct Recent {
+    finding: Finding,
+    /// Victims of the event, for the audit of counters.
+    pid: u32,
+    /// When it was made.
+    made_us: u64,
+    /// Not sent yet: waits for the runtime to name the container, until then.
+    held_until: Option<u64>,
+}
+
+/// The joining state of one node. Bounded: containers with tombstones of ten minutes, findings of the last minute.
+#[derive(Debug)]
+pub struct Fusion {
+    boot_id: String,
+    /// Begin of the agent's record on this node; what is older is look-back.
+    since: UnixNanos,
+    /// The kernel log is being read, or nothing says that it is not.
+    kernel_live: bool,
+    assembler: Assembler,
+    containers: Containers,
+    recent: VecDeque<Recent>,
+    audit: Audit,
+}
+
+impl Fusion {
+    /// A fresh state. `since` is when the agent first started on this node; `page_bytes` the page size of the kernel.
+    #[must_use]
+    pub fn new(boot_id: String, since: UnixNanos, page_bytes: u64) -> Self {
+        Self {
+            boot_id,
+            since,
+            kernel_live: true,
+            assembler: Assembler::new(page_bytes),
+            containers: Containers::default(),
+            recent: VecDeque::new(),
+            audit: Audit::default(),
+        }
+    }
+
+    /// Takes one observation; gives the findings that it makes or changes.
+    pub fn observe(&mut self, observation: Observation, now: Moment) -> Vec<Finding> {
+        match observation {
+            Observation::Kernel(stamped) => {
+                self.kernel_live = true;
+                let reports = self.assembler.push(&stamped, now.mono_us);
+                reports.into_iter().flat_map(|report| self.on_report(report, stamped.backlog, now)).collect()
+            }
+            Observation::KernelGap(_) => {
+                self.assembler.gap();
+                Vec::new()
+            }
+            Observation::KernelLog { live } => {
+                self.kernel_live = live;
+                Vec::new()
+            }
+            Observation::Container(container) => {
+                let instance = container.subject.instance.clone();
+                self.containers.put(container);
+                self.on_named(&instance)
+            }
+            Observation::Removed(instance) => {
+                self.containers.bury(&instance, now.mono_us);
+                Vec::new()
+            }
+            Observation::Exit(exit) => self.on_exit(&exit, now),
+            Observation::RuntimeOom { instance, at, source } => self.on_runtime_oom(&instance, at, source),
+            Observation::KillCounter(step) => self.on_counter(step, now),
+            Observation::Log { instance, finished_at, excerpt } => self.on_log(&instance, finished_at, excerpt),
+        }
+    }
+
+    /// Gives what falls due: revised reports, held kills, unexplained counters. Forgets what is old.
+    pub fn tick(&mut self, now: Moment) -> Vec<Finding> {
+        let reports = self.assembler.flush(now.mono_us);
+        let mut out: Vec<Finding> = reports.into_iter().flat_map(|r| self.on_report(r, false, now)).collect();
+        for recent in &mut self.recent {
+            if recent.held_until.is_some_and(|until| until <= now.mono_us) {
+                recent.held_until = None;
+                out.push(recent.finding.clone());
+            }
+        }
+        out.extend(self.on_audit_due(now));
+        while self.recent.front().is_some_and(|r| r.made_us.saturating_add(JOIN_US) < now.mono_us) {
+            self.recent.pop_front();
+        }
+        self.containers.expire(now.mono_us);
+        out
+    }
+
+    /// When [`Self::tick`] has something to do, on the clock of `mono_us`.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        let held = self.recent.iter().filter_map(|r| r.held_until).min();
+        [self.assembler.next_deadline(), held, self.audit.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether a report or a counter is still open; the kernel cursor must not move past it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.next_deadline().is_none()
+    }
+
+    fn discovery(&self, at: UnixNanos, live: bool) -> Discovery {
+        match (at < self.since, live) {
+            (true, _) => Discovery::Lookback,
+            (false, true) => Discovery::Live,
+            (false, false) => Discovery::Recovered,
+        }
+    }
+
+    /// Unites a finding with its earlier version; gives it when it is new or changed.
+    fn admit(&mut self, finding: Finding, pid: u32, held_until: Option<u64>, now: Moment) -> Option<Finding> {
+        if let Some(held) = self.recent.iter_mut().find(|r| r.finding.key == finding.key) {
+            return held.change(|f| {
+                f.merge(&finding);
+            });
+        }
+        if self.recent.len() >= MAX_RECENT {
+            self.recent.pop_front();
+        }
+        let sent = held_until.is_none().then(|| finding.clone());
+        self.recent.push_back(Recent { finding, pid, made_us: now.mono_us, held_until });
+        sent
+    }
+
+    /// The recent exit of an instance.
+    fn recent_exit(&mut self, instance: &str) -> Option<&mut Recent> {
+        let of = |r: &&mut Recent| r.finding.kind == FindingKind::Exit && r.finding.subject.instance == instance;
+        self.recent.iter_mut().rev().find(of)
+    }
+}
+
+impl Recent {
+    /// Changes a finding; gives the new version when something changed and it is not held.
+    fn change(&mut self, change: impl FnOnce(&mut Finding)) -> Option<Finding> {
+        let before = self.finding.clone();
+        change(&mut self.finding);
+        if self.finding == before || self.held_until.is_some() {
+            return None;
+        }
+        self.finding.revision = before.revision.saturating_add(1);
+        Some(self.finding.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! From a kernel report to a finding: whose process it was, which limit, and whether it was the container's first.
+
+use std::collections::BTreeSet;
+
+use inquest_shared::model::{
+    Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, KernelKill, Key, LimitLevel, MemoryConsumer,
+    Subject, Untrusted, clean_name,
+};
+
+use super::{Fusion, Moment, NAME_WAIT_US};
+use crate::{
+    detect::oom::{Constraint, OomReport},
+    host::cgroup::path::{CgroupPath, Level, Located},
+};
+
+/// A process name has at most 15 bytes in the kernel; escapes may lengthen it.
+const MAX_COMM: usize = 64;
+/// Limits that differ by less than this are one limit: the kernel rounds down to pages, of 64 KiB at most here.
+const ROUNDING: u64 = 64 * 1024;
+
+impl Fusion {
+    /// A report, or a revised one, as finding; held for a moment when the runtime has not named the container yet.
+    pub(super) fn on_report(&mut self, report: OomReport, backlog: bool, now: Moment) -> Vec<Finding> {
+        let located = CgroupPath::parse(report.task_memcg.as_deref().unwrap_or_default());
+        let (subject, named) = self.locate(&located, report.task_memcg.as_deref().unwrap_or_default());
+        let position = report.kill_seq.to_string();
+        let (key, told) = self.key_of_kill(&position, &subject.instance);
+        if !told {
+            self.audit.kernel_kill(u64::from(report.kills.max(1)));
+        }
+        let kill = self.kernel_kill(&report, &subject);
+        let mut evidence = EvidenceSet::default();
+        evidence.insert(EvidenceSource::Kmsg, position, Evidence { at: report.wall, fact: Fact::KernelKill(kill) });
+        let finding = Finding {
+            key,
+            kind: FindingKind::Kill,
+            discovery: self.discovery(report.wall, !backlog),
+            observed_at: report.wall,
+            subject,
+            evidence,
+            cites: BTreeSet::new(),
+            revision: 0,
+        };
+        let wait = (!named && located.container_id.is_some() && !backlog).then_some(now.mono_us + NAME_WAIT_US);
+        let instance = finding.subject.instance.clone();
+        let sent = self.admit(finding, report.victim.pid, wait, now);
+        sent.into_iter().chain(self.explain_exit(&instance)).collect()
+    }
+
+    /// Key of a report, and whether its kill is known already: from an earlier version of the report, or from a counter
+    /// that spoke first while the kernel log was blind.
+    fn key_of_kill(&self, position: &str, instance: &str) -> (Key, bool) {
+        let same = |finding: &Finding| {
+            let by_counter = finding.subject.instance == instance && finding.evidence.kills().next().is_none();
+            let of_kernel = |(source, at, _): (_, &str, _)| source == EvidenceSource::Kmsg && at == position;
+            finding.kind == FindingKind::Kill && (by_counter || finding.evidence.iter().any(of_kernel))
+        };
+        match self.recent.iter().find(|r| same(&r.finding)) {
+            Some(known) => (known.finding.key, true),
+            None => (Key::kill(&self.boot_id, "kmsg", position), false),
+        }
+    }
+
+    /// The runtime named a container: held kills of it can go.
+    pub(super) fn on_named(&mut self, instance: &str) -> Vec<Finding> {
+        let Some(container) = self.containers.get(instance).cloned() else { return Vec::new() };
+        let mut out = Vec::new();
+        for recent in &mut self.recent {
+            let ours = recent.finding.kind == FindingKind::Kill && recent.finding.subject.instance == instance;
+            if !ours {
+                continue;
+            }
+            let held = recent.held_until.take().is_some();
+            let pid = recent.pid;
+            let changed = recent.change(|finding| {
+                finding.subject.merge(&container.subject);
+                set_main_process(finding, pid, container.pid);
+            });
+            out.extend(changed.or_else(|| held.then(|| recent.finding.clone())));
+        }
+        out
+    }
+
+    /// Subject of a cgroup path, and whether the runtime knows it.
+    fn locate(&self, located: &Located, path: &str) -> (Subject, bool) {
+        let chosen = located.choose(|id| self.containers.knows(id)).map(|(candidate, _)| candidate);
+        let id = chosen.and_then(|c| c.container_id.clone()).unwrap_or_default();
+        if let Some(container) = self.containers.get(&id) {
+            let mut subject = container.subject.clone();
+            path.clone_into(&mut subject.cgroup);
+            return (subject, true);
+        }
+        let pod_uid = chosen.and_then(|c| c.pod_uid.as_ref()).map(|uid| uid.as_str().to_owned()).unwrap_or_default();
+        let subject = Subject { pod_uid, instance: clean_name(&id), cgroup: path.to_owned(), ..Subject::default() };
+        (subject, false)
+    }
+
+    fn kernel_kill(&self, report: &OomReport, subject: &Subject) -> KernelKill {
+        let bytes = |kb: Option<u64>| kb.unwrap_or_default().saturating_mul(1024);
+        let comm = |text: &str| Untrusted::bounded(text, MAX_COMM);
+        let victim = &report.victim;
+        let limit_bytes = report.memory.and_then(|m| m.limit_kb).map(|kb| kb.saturating_mul(1024));
+        let first = self.containers.get(&subject.instance).and_then(|c| c.pid);
+        KernelKill {
+            pid: victim.pid,
+            comm: comm(&victim.comm),
+            uid: victim.uid.unwrap_or_default(),
+            total_vm_bytes: bytes(victim.total_vm_kb),
+            anon_bytes: bytes(victim.anon_kb),
+            file_bytes: bytes(victim.file_kb),
+            shmem_bytes: bytes(victim.shmem_kb),
+            pgtables_bytes: bytes(victim.pgtables_kb),
+            oom_score_adj: victim.oom_score_adj.unwrap_or_default(),
+            trigger_comm: comm(report.trigger.as_ref().map_or("", |t| t.comm.as_str())),
+            trigger_pid: report.trigger.as_ref().and_then(|t| t.pid).unwrap_or_default(),
+            level: self.limit_level(report, subject, limit_bytes),
+            limit_cgroup: report.oom_memcg.clone().unwrap_or_default(),
+            victim_cgroup: report.task_memcg.clone().unwrap_or_default(),
+            usage_bytes: report.memory.map(|m| m.usage_kb.saturating_mul(1024)),
+            limit_bytes,
+            consumers: report
+                .top
+                .iter()
+                .map(|row| MemoryConsumer { pid: row.pid, comm: comm(&row.comm), bytes: row.memory_kb().saturating_mul(1024) })
+                .collect(),
+            group: report.group,
+            partial: report.partial,
+            main_process: first.map(|pid| pid == victim.pid),
+        }
+    }
+
+    /// Which limit was enforced. A pod of one container hits the pod's limit, which is the container's own: on cgroup v1
+    /// the pause process makes that the usual shape.
+    fn limit_level(&self, report: &OomReport, subject: &Subject, limit: Option<u64>) -> Option<LimitLevel> {
+        match report.constraint? {
+            Constraint::None | Constraint::Unspecified => return Some(LimitLevel::Node),
+            Constraint::Cpuset | Constraint::MemoryPolicy => return Some(LimitLevel::Numa),
+            Constraint::Memcg => {}
+        }
+        Some(match CgroupPath::parse(report.oom_memcg.as_deref()?).level {
+            Level::Container => LimitLevel::Container,
+            Level::Pod if self.only_container_has(&subject.pod_uid, limit) => LimitLevel::Container,
+            Level::Pod => LimitLevel::Pod,
+            Level::QosClass => LimitLevel::QosClass,
+            Level::NodeAllocatable => LimitLevel::NodeAllocatable,
+            Level::HostService(_) | Level::Other => LimitLevel::HostService,
+            Level::Node => LimitLevel::Node,
+        })
+    }
+
+    fn only_container_has(&self, pod_uid: &str, limit: Option<u64>) -> bool {
+        let mut of_pod = self.containers.of_pod(pod_uid);
+        let (Some(only), None, Some(limit)) = (of_pod.next(), of_pod.next(), limit) else { return false };
+        only.memory_limit.is_some_and(|own| own.abs_diff(limit) < ROUNDING)
+    }
+}
+
+/// Tells in a kill's evidence whether the victim was the container's first process.
+fn set_main_process(finding: &mut Finding, pid: u32, first: Option<u32>) {
+    let Some(first) = first else { return };
+    let known = finding.evidence.iter().find_map(|(source, position, evidence)| match &evidence.fact {
+        Fact::KernelKill(kill) if kill.pid == pid && kill.main_process.is_none() => {
+            let kill = KernelKill { main_process: Some(pid == first), ..kill.clone() };
+            Some((source, position.to_owned(), Evidence { at: evidence.at, fact: Fact::KernelKill(kill) }))
+        }
+        _ => None,
+    });
+    if let Some((source, position, evidence)) = known {
+        finding.evidence.insert(source, position, evidence);
+    }
+}

@@ -1,0 +1,133 @@
+//! A few facts of procfs. Owns the formats of those files; the processes belong to others and may vanish at any time.
+use crate::host::file::{FileError, read_bytes, read_text};
+use crate::host::paths::HostPaths;
+
+/// `AT_PAGESZ` of the auxiliary vector, see getauxval(3).
+const AT_PAGESZ: usize = 6;
+
+/// The id of this boot, 36 characters.
+///
+/// # Errors
+/// [`FileError`]; retrying does not help.
+pub fn boot_id(paths: &HostPaths) -> Result<String, FileError> {
+    let path = paths.boot_id();
+    let id = read_text(&path)?.trim().to_owned();
+    if id.is_empty() || id.len() > 64 {
+        Err(FileError::format(&path, "boot id"))
+    } else {
+        Ok(id)
+    }
+}
+
+/// The cgroup that the memory of a process is charged to, as seen from this process' cgroup namespace.
+///
+/// # Errors
+/// [`FileError::Gone`] when the process has ended.
+pub fn memory_cgroup(paths: &HostPaths, pid: u32) -> Result<String, FileError> {
+    let path = paths.process(pid, "cgroup");
+    parse_cgroup(&read_text(&path)?).ok_or_else(|| FileError::format(&path, "memory cgroup"))
+}
+
+/// The pids of a process from the outermost namespace that we see to its own; the last is 1 for the main process of a container.
+///
+/// # Errors
+/// [`FileError::Gone`] when the process has ended.
+pub fn namespace_pids(paths: &HostPaths, pid: u32) -> Result<Vec<u32>, FileError> {
+    let path = paths.process(pid, "status");
+    parse_ns_pids(&read_text(&path)?).ok_or_else(|| FileError::format(&path, "NSpid"))
+}
+
+/// Bytes in a page of memory.
+///
+/// # Errors
+/// [`FileError`]; retrying does not help.
+pub fn page_bytes(paths: &HostPaths) -> Result<u64, FileError> {
+    let path = paths.proc.join("self/auxv");
+    parse_page_bytes(&read_bytes(&path)?).ok_or_else(|| FileError::format(&path, "page size"))
+}
+
+/// Lines are `id:controllers:path`; the unified hierarchy has id 0 and no controllers. The old controller wins where both exist.
+fn parse_cgroup(text: &str) -> Option<String> {
+    let mut unified = None;
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(id), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        if controllers.split(',').any(|controller| controller == "memory") {
+            return Some(path.to_owned());
+        }
+        if id == "0" && controllers.is_empty() {
+            unified = Some(path.to_owned());
+        }
+    }
+    // a process that outlived its cgroup
+    unified.map(|path| path.strip_suffix(" (deleted)").unwrap_or(&path).to_owned())
+}
+
+fn parse_ns_pids(text: &str) -> Option<Vec<u32>> {
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_whitespace().map(|pid| pid.parse().ok()).collect()
+}
+
+/// Pairs of machine words: kind, value.
+fn parse_page_bytes(bytes: &[u8]) -> Option<u64> {
+    let words: Vec<usize> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| usize::from_ne_bytes(*word))
+        .collect();
+    let size = words
+        .chunks_exact(2)
+        .find(|pair| pair.first() == Some(&AT_PAGESZ))?
+        .get(1)
+        .copied()?;
+    u64::try_from(size).ok().filter(|size| size.is_power_of_two())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_memory_cgroup_is_the_old_controllers_where_it_exists() {
+        let hybrid = "9:name=systemd:/a\n4:memory:/kubepods/podx/c:1\n0::/u\n";
+        assert_eq!(parse_cgroup(hybrid).as_deref(), Some("/kubepods/podx/c:1"));
+        assert_eq!(
+            parse_cgroup("0::/system.slice/a.service (deleted)\n").as_deref(),
+            Some("/system.slice/a.service")
+        );
+        assert_eq!(parse_cgroup("5:cpu,cpuacct:/\n"), None);
+    }
+
+    #[test]
+    fn the_main_process_of_a_container_is_one_in_its_own_namespace() {
+        assert_eq!(
+            parse_ns_pids("Name:\ttail\nNSpid:\t11219\t77\t1\n"),
+            Some(vec![11219, 77, 1])
+        );
+        assert_eq!(parse_ns_pids("Name:\tNSpid: 1\n"), None);
+    }
+
+    #[test]
+    fn this_very_process_can_be_read() {
+        let paths = HostPaths::default();
+        let own = std::process::id();
+        assert!(memory_cgroup(&paths, own).unwrap().starts_with('/'));
+        assert!(namespace_pids(&paths, own).unwrap().contains(&own));
+        assert_eq!(boot_id(&paths).unwrap().len(), 36);
+        assert!(page_bytes(&paths).unwrap() >= 4096);
+        assert!(memory_cgroup(&paths, u32::MAX).unwrap_err().is_gone());
+    }
+
+    proptest! {
+        #[test]
+        fn any_content_is_read_without_panic(text in ".{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            parse_cgroup(&text);
+            parse_ns_pids(&text);
+            parse_page_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What sources tell detection: raw facts, not yet conclusions. Plain data; knows the model only.
+
+use std::path::PathBuf;
+
+use inquest_shared::{
+    clock::UnixNanos,
+    model::{EvidenceSource, LogExcerpt, RuntimeExit, Subject},
+};
+
+use crate::host::kmsg::{Gap, Stamped};
+
+/// One raw fact.
+#[derive(Debug, Clone)]
+pub enum Observation {
+    /// A record of the kernel log that may belong to an out-of-memory report.
+    Kernel(Stamped),
+    /// Records that the kernel's ring lost before they were read.
+    KernelGap(Gap),
+    /// Whether the kernel log is being read; decides whether counters are the first witness.
+    KernelLog {
+        /// True while the reader is live.
+        live: bool,
+    },
+    /// A container that exists; later tellings replace earlier ones.
+    Container(Container),
+    /// The runtime no longer knows the instance. Its facts are kept for a while, since the kernel may speak of it later.
+    Removed(String),
+    /// A container ended.
+    Exit(Exit),
+    /// The runtime's out-of-memory notice.
+    RuntimeOom {
+        /// Which container.
+        instance: String,
+        /// When the runtime says it was.
+        at: UnixNanos,
+        /// Which runtime says so.
+        source: EvidenceSource,
+    },
+    /// A kill counter of a container or, with an empty instance, of the whole node.
+    KillCounter(KillCounter),
+    /// The last lines of a container that ended.
+    Log {
+        /// Which container.
+        instance: String,
+        /// End of the run that the lines belong to.
+        finished_at: UnixNanos,
+        /// The lines.
+        excerpt: LogExcerpt,
+    },
+}
+
+/// What the runtime knows of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Names, image and instance.
+    pub subject: Subject,
+    /// First process, in the initial pid namespace; `None` before the start and on runtimes that do not say.
+    pub pid: Option<u32>,
+    /// Log file on this host.
+    pub log_path: Option<PathBuf>,
+    /// Memory limit in bytes.
+    pub memory_limit: Option<u64>,
+}
+
+/// The end of one instance as one witness tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Which instance.
+    pub instance: String,
+    /// The runtime's record.
+    pub record: RuntimeExit,
+    /// Which runtime.
+    pub source: EvidenceSource,
+    /// False when it was found on the first look after a start or a reconnection.
+    pub live: bool,
+}
+
+/// A kill counter with its value before and now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KillCounter {
+    /// Container instance; empty for the node-wide counter of /proc/vmstat.
+    pub instance: String,
+    /// Cgroup path; empty for the node.
+    pub cgroup: String,
+    /// Value at the last look.
+    pub before: u64,
+    /// Value now.
+    pub after: u64,
+    /// When it was read.
+    pub at: UnixNanos,
+}

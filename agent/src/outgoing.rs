@@ -1,0 +1,81 @@
+//! A spool that several tasks use: detection appends, the uplink reads and acknowledges, a task of its own brings it to disk.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::spool::{Seq, Shed, Spool, SpoolError};
+
+/// Shared handle of one spool. The lock is held for one short file operation at a time and never across an await.
+#[derive(Clone)]
+pub struct Outgoing {
+    spool: Arc<Mutex<Spool>>,
+    appended: Arc<watch::Sender<u64>>,
+    observed: Arc<AtomicU64>,
+}
+
+impl Outgoing {
+    /// Shares a spool.
+    #[must_use]
+    pub fn new(spool: Spool) -> Self {
+        let observed = Arc::new(AtomicU64::new(0));
+        Self { spool: Arc::new(Mutex::new(spool)), appended: Arc::new(watch::Sender::new(0)), observed }
+    }
+
+    /// Takes a record and wakes the uplink.
+    ///
+    /// # Errors
+    /// [`SpoolError`]: the record was shed or is too large; it is counted, and trying again does not help.
+    pub fn append(&self, payload: &[u8], class: Shed) -> Result<Seq, SpoolError> {
+        self.observed.fetch_add(1, Ordering::Relaxed);
+        let appended = self.lock().append(payload, class);
+        self.appended.send_modify(|count| *count = count.wrapping_add(1));
+        appended
+    }
+
+    /// Records ever taken or refused: the left side of observed = stored + spooled + collapsed + shed.
+    #[must_use]
+    pub fn observed(&self) -> u64 {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    /// The spool, for one short operation.
+    pub fn lock(&self) -> MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes when something was appended.
+    #[must_use]
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
+    }
+
+    /// Brings what is appended to disk beside the sending, not before it; many records share one sync.
+    pub async fn sync_on_append(&self, token: CancellationToken) {
+        let mut appended = self.appended();
+        loop {
+            self.sync().await;
+            tokio::select! {
+                () = token.cancelled() => break,
+                changed = appended.changed() => if changed.is_err() { break },
+            }
+        }
+        self.sync().await;
+    }
+
+    async fn sync(&self) {
+        let handle = self.lock().sync_handle();
+        if handle.is_empty() {
+            return;
+        }
+        match tokio::task::spawn_blocking(move || handle.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the spool did not reach the disk"),
+            Err(error) => tracing::error!(%error, "the spool's sync ended badly"),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Wires the agent: configuration in, tasks under the supervisor out. The only place that knows every part.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use inquest_shared::{
+    clock::{Clock, SystemClock},
+    config::AgentConfig,
+    supervisor::{Restart, Signals, Stage, Supervisor},
+    telemetry::{Condition, Health, Need, Registry, status_server},
+};
+use prometheus_client::metrics::counter::Counter;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    conclude::Conclude,
+    detect::{Fusion, oom},
+    host::{
+        kmsg::{Filter, KmsgReader, ReaderConfig},
+        machine,
+        paths::HostPaths,
+        procfs,
+    },
+    log_record::LogRecord,
+    metrics::Metrics,
+    observation::Observation,
+    outgoing::Outgoing,
+    source::{
+        SourceHealth, SourceState, Statuses,
+        containerd::{self, Containerd, Outputs},
+        kill_counter::{self, KillCounters, Running},
+        kmsg,
+        log_tail::TailLimits,
+        redact::Redactor,
+    },
+    spool::{Limits, Shed, Spool},
+    state::StateFile,
+    uplink::{self, Uplink, UplinkConfig},
+};
+
+/// Observations that may wait; a full queue blocks the sources (each says what then happens).
+const OBSERVATIONS: usize = 1024;
+/// Batches of kernel records that may wait.
+const KERNEL_BATCHES: usize = 16;
+/// Log tails that may wait; at most 64 KiB each.
+const LOG_RECORDS: usize = 32;
+/// Time for a clean stop, below the 30 s that Kubernetes gives.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The parts that tasks share.
+struct Parts {
+    config: AgentConfig,
+    paths: HostPaths,
+    clock: Arc<dyn Clock>,
+    statuses: Statuses,
+    findings: Outgoing,
+    logs: Outgoing,
+    state: StateFile,
+    boot_id: String,
+    health: Health,
+    registry: Registry,
+}
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// Start-up that cannot work (state directory, listener) and a stop that did not come to an end in time.
+pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
+    let mut signals = Signals::install().context("cannot listen for signals")?;
+    let listener = TcpListener::bind(config.status).await.with_context(|| format!("cannot listen on {}", config.status))?;
+    let parts = Parts::open(config)?;
+    let supervisor = Supervisor::new(Arc::clone(&parts.clock));
+    supervisor.register_metrics(&parts.registry);
+    start(parts, &supervisor, listener)?;
+    Ok(supervisor.run(&mut signals, GRACE).await?)
+}
+
+impl Parts {
+    fn open(config: AgentConfig) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let paths = HostPaths {
+            kmsg: config.sources.kmsg.path.clone(),
+            proc: config.host_proc.clone(),
+            cgroup: config.sources.cgroup.root.clone(),
+        };
+        std::fs::create_dir_all(&config.state_dir)
+            .with_context(|| format!("cannot make the state directory {}", config.state_dir.display()))?;
+        let boot_id = procfs::boot_id(&paths).context("cannot read the boot id")?;
+        let state = StateFile::open(&config.state_dir, &boot_id, clock.now());
+        let spool = |name: &str, max| {
+            let dir = config.state_dir.join(name);
+            let (spool, recovery) = Spool::open(&dir, Limits::of(max)).with_context(|| format!("spool {}", dir.display()))?;
+            tracing::info!(spool = name, ?recovery, "spool");
+            anyhow::Ok(Outgoing::new(spool))
+        };
+        let findings = spool("findings", config.spool.findings_max.0)?;
+        let logs = spool("logs", config.spool.logs_max.0)?;
+        let registry = Registry::new("inquest-agent", env!("CARGO_PKG_VERSION"));
+        let health = Health::new(&registry);
+        health.declare(uplink::CONDITION, Need::Required);
+        let statuses = Statuses::new(Arc::clone(&clock));
+        Ok(Self { config, paths, clock, statuses, findings, logs, state, boot_id, health, registry })
+    }
+}
+
+/// Starts every task; stages stop in this order: sources, detection, uplink, status page.
+fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow::Result<()> {
+    let (sources, detection, uplink, pages) = (
+        supervisor.stage("sources"),
+        supervisor.stage("detection"),
+        supervisor.stage("uplink"),
+        supervisor.stage("status page"),
+    );
+    let (observations, queue) = mpsc::channel(OBSERVATIONS);
+    let (logs, log_queue) = mpsc::channel(LOG_RECORDS);
+    let (running, running_now) = watch::channel(Running::new());
+    start_uplink(&parts, &uplink);
+    start_containerd(&parts, &sources, running, Outputs { observations: observations.clone(), logs })?;
+    start_counters(&parts, &sources, running_now, observations.clone());
+    let kmsg_seq = start_kmsg(&parts, &sources, observations)?;
+    start_log_spool(&parts, &detection, log_queue);
+    let Parts { registry, health, statuses, findings, logs, .. } = &parts;
+    let metrics = Metrics::register(registry, statuses.clone(), findings.clone(), logs.clone());
+    let (registry, health) = (registry.clone(), health.clone());
+    // The listener is a socket: a second start of the page needs a copy of it.
+    let listener = Arc::new(listener.into_std().context("status listener")?);
+    pages.spawn("status page", Restart::OnFailure, move |token| {
+        let (listener, registry, health, metrics) = (Arc::clone(&listener), registry.clone(), health.clone(), metrics.clone());
+        async move {
+            let listener = TcpListener::from_std(listener.try_clone()?)?;
+            tokio::select! {
+                () = status_server(listener, registry, health, token.clone()) => {}
+                () = metrics.follow(token) => {}
+            }
+            Ok(())
+        }
+    });
+    start_detection(parts, &detection, queue, kmsg_seq);
+    Ok(())
+}
+
+fn start_detection(
+    parts: Parts,
+    stage: &Stage,
+    queue: mpsc::Receiver<Observation>,
+    kmsg_seq: watch::Receiver<Option<u64>>,
+) {
+    let made = parts.registry.register("findings_made", "Versions of findings that detection made", Counter::default());
+    // The kernel prints pages; every architecture of today has at least 4 KiB.
+    let page_bytes = procfs::page_bytes(&parts.paths).unwrap_or(4096);
+    let conclude = Conclude {
+        fusion: Fusion::new(parts.boot_id, parts.state.state().since, page_bytes),
+        findings: parts.findings,
+        state: parts.state,
+        kmsg_seq,
+        clock: parts.clock,
+        made,
+    };
+    spawn_once(stage, "detection", (conclude, queue), |(conclude, queue), token| conclude.run(queue, token));
+}
+
+/// Starts a task that owns a queue: there is nothing to start it again from, so its end before the stop is a defect that
+/// ends the agent, and the next start reads the sources anew.
+fn spawn_once<T, F>(stage: &Stage, name: &'static str, parts: T, task: fn(T, CancellationToken) -> F)
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut once = Some(parts);
+    stage.spawn(name, Restart::Never, move |token| {
+        let taken = once.take();
+        async move {
+            task(taken.context("started twice")?, token).await;
+            Ok(())
+        }
+    });
+}
+
+fn start_kmsg(
+    parts: &Parts,
+    stage: &Stage,
+    out: mpsc::Sender<Observation>,
+) -> anyhow::Result<watch::Receiver<Option<u64>>> {
+    if !parts.config.sources.kmsg.enabled {
+        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.kmsg.enabled: true");
+        parts.statuses.set(kmsg::NAME, off);
+        out.try_send(Observation::KernelLog { live: false }).context("observation queue")?;
+        return Ok(watch::channel(None).1);
+    }
+    let (batches, queue) = mpsc::channel(KERNEL_BATCHES);
+    let reader = KmsgReader::spawn(
+        ReaderConfig {
+            path: parts.paths.kmsg.clone(),
+            resume_after: parts.state.state().kmsg_seq,
+            filter: Filter::new(oom::LITERALS, oom::is_shape).context("kernel log filter")?,
+            clock: Arc::clone(&parts.clock),
+        },
+        batches,
+    )?;
+    let last_seq = reader.last_seq();
+    let parts = (reader, queue, out, parts.statuses.clone());
+    spawn_once(stage, "kernel log", parts, |(reader, queue, out, statuses), token| {
+        kmsg::run(reader, queue, out, statuses, token)
+    });
+    Ok(last_seq)
+}
+
+fn start_counters(parts: &Parts, stage: &Stage, running: watch::Receiver<Running>, out: mpsc::Sender<Observation>) {
+    let config = &parts.config.sources.cgroup;
+    if !config.enabled {
+        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.cgroup.enabled: true");
+        return parts.statuses.set(kill_counter::NAME, off);
+    }
+    let (paths, poll, clock, statuses) = (parts.paths.clone(), config.poll.0, Arc::clone(&parts.clock), parts.statuses.clone());
+    stage.spawn("cgroups", Restart::OnFailure, move |token| {
+        let counters = KillCounters {
+            paths: paths.clone(),
+            poll,
+            clock: Arc::clone(&clock),
+            running: running.clone(),
+            statuses: statuses.clone(),
+        };
+        let out = out.clone();
+        async move {
+            counters.run(out, token).await;
+            Ok(())
+        }
+    });
+}
+
+fn start_containerd(
+    parts: &Parts,
+    stage: &Stage,
+    running: watch::Sender<Running>,
+    outputs: Outputs,
+) -> anyhow::Result<()> {
+    let config = parts.config.sources.containerd.clone();
+    if !config.enabled {
+        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.containerd.enabled: true");
+        parts.statuses.set(containerd::NAME, off);
+        return Ok(());
+    }
+    let redactor = Arc::new(Redactor::new(&parts.config.redaction_patterns)?);
+    let tail = &parts.config.log_tail;
+    let tail = TailLimits { bytes: tail.max_bytes.0, lines: usize::try_from(tail.max_lines)? };
+    let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
+    stage.spawn("containerd", Restart::OnFailure, move |token| {
+        let source = Containerd {
+            sockets: config.socket.clone(),
+            poll: config.poll.0,
+            reconcile: config.reconcile.0,
+            events: config.events,
+            tail,
+            redactor: Arc::clone(&redactor),
+            clock: Arc::clone(&clock),
+            statuses: statuses.clone(),
+            running: running.clone(),
+        };
+        let outputs = outputs.clone();
+        async move {
+            source.run(outputs, token).await;
+            Ok(())
+        }
+    });
+    Ok(())
+}
+
+fn start_log_spool(parts: &Parts, stage: &Stage, queue: mpsc::Receiver<LogRecord>) {
+    spawn_once(stage, "log spool", (parts.logs.clone(), queue), |(logs, mut queue), token| async move {
+        while let Some(Some(record)) = token.run_until_cancelled(queue.recv()).await {
+            if let Err(error) = logs.append(&record.encode(), Shed::Detail) {
+                tracing::warn!(key = %record.finding, %error, "a log tail was not spooled");
+            }
+        }
+    });
+}
+
+fn start_uplink(parts: &Parts, stage: &Stage) {
+    for (name, outgoing) in [("finding sync", parts.findings.clone()), ("log sync", parts.logs.clone())] {
+        stage.spawn(name, Restart::OnFailure, move |token| {
+            let outgoing = outgoing.clone();
+            async move {
+                outgoing.sync_on_append(token).await;
+                Ok(())
+            }
+        });
+    }
+    let uplink = Uplink {
+        config: Arc::new(uplink_config(parts)),
+        findings: parts.findings.clone(),
+        logs: parts.logs.clone(),
+        statuses: parts.statuses.clone(),
+        health: parts.health.clone(),
+        clock: Arc::clone(&parts.clock),
+    };
+    parts.health.set(uplink::CONDITION, Condition::degraded("connecting"));
+    stage.spawn("uplink", Restart::OnFailure, move |token| {
+        let uplink = uplink.clone();
+        async move {
+            uplink.run(token).await;
+            Ok(())
+        }
+    });
+}
+
+fn uplink_config(parts: &Parts) -> UplinkConfig {
+    let aggregator = &parts.config.aggregator;
+    let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let node_name = parts.config.node_name.clone().unwrap_or_else(host_name);
+    UplinkConfig {
+        address: aggregator.address.to_string(),
+        server_name: aggregator.server_name.clone().unwrap_or_else(|| aggregator.address.host().to_owned()),
+        ca_file: aggregator.ca_file.clone(),
+        bootstrap_secret_file: parts.config.bootstrap_secret_file.clone(),
+        host_id: machine::id(&node_name),
+        node_name,
+        boot_id: parts.boot_id.clone(),
+    }
+}

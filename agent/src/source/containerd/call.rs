@@ -1,0 +1,125 @@
+//! Calls to containerd over its socket, each with a deadline.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use inquest_proto::runtime::v1::{
+    Container, ContainerStatusRequest, ContainerStatusResponse, ListContainersRequest, ListPodSandboxRequest,
+    PodSandbox, VersionRequest, runtime_service_client::RuntimeServiceClient,
+};
+use tokio::{net::UnixStream, time::timeout};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint, Uri},
+};
+use tower::service_fn;
+
+/// Longest wait for an answer; a runtime that hangs longer is called unresponsive.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// A list of 500 containers is about 1 MB; the CRI's own client allows 16 MiB.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Why a call failed. Retrying helps unless a permission is missing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The socket does not accept.
+    #[error("cannot connect to {path}: {reason}")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Innermost cause.
+        reason: String,
+        /// Whether the operating system refused.
+        denied: bool,
+    },
+    /// No answer in time.
+    #[error("{call} did not answer within 5 s")]
+    Deadline {
+        /// Which call.
+        call: &'static str,
+    },
+    /// An answer that says no.
+    #[error("{call}: {status}")]
+    Refused {
+        /// Which call.
+        call: &'static str,
+        /// The answer.
+        status: Box<Status>,
+    },
+}
+
+impl CallError {
+    /// What would help.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Connect { denied: true, .. } => "run as uid 0 or give the socket's group; the standard profile does",
+            Self::Connect { .. } => "check that containerd runs and that the socket is mounted",
+            Self::Deadline { .. } => "containerd hangs: see its log and the node's disk",
+            Self::Refused { .. } => "check that containerd's CRI plugin is enabled",
+        }
+    }
+
+    /// Whether the runtime says that the thing does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if status.code() == Code::NotFound)
+    }
+}
+
+/// Connects and asks the version; returns "<runtime> <version>".
+pub(super) async fn connect(path: &Path) -> Result<(Channel, String), CallError> {
+    let target = path.to_owned();
+    let connector = service_fn(move |_: Uri| {
+        let target = target.clone();
+        async move { UnixStream::connect(target).await.map(TokioIo::new) }
+    });
+    // The authority is required by HTTP/2 and means nothing on a socket.
+    let endpoint = Endpoint::from_static("http://localhost").connect_timeout(DEADLINE);
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|error| connect_error(path, &error))?;
+    let mut client = RuntimeServiceClient::new(channel.clone());
+    let version = bounded("Version", client.version(VersionRequest::default())).await?;
+    Ok((channel, format!("{} {}", version.runtime_name, version.runtime_version)))
+}
+
+fn connect_error(path: &Path, error: &tonic::transport::Error) -> CallError {
+    let mut source: &dyn std::error::Error = error;
+    while let Some(inner) = source.source() {
+        source = inner;
+    }
+    let denied = source.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+    CallError::Connect { path: path.to_owned(), reason: source.to_string(), denied }
+}
+
+/// All containers and all sandboxes.
+pub(super) async fn list(channel: Channel) -> Result<(Vec<Container>, Vec<PodSandbox>), CallError> {
+    let mut client = client(channel);
+    let containers = bounded("ListContainers", client.list_containers(ListContainersRequest::default())).await?;
+    let sandboxes = bounded("ListPodSandbox", client.list_pod_sandbox(ListPodSandboxRequest::default())).await?;
+    Ok((containers.containers, sandboxes.items))
+}
+
+/// Status of one container; `verbose` adds host pid and runtime configuration.
+pub(super) async fn status(channel: Channel, id: String, verbose: bool) -> Result<ContainerStatusResponse, CallError> {
+    let request = ContainerStatusRequest { container_id: id, verbose };
+    bounded("ContainerStatus", client(channel).container_status(request)).await
+}
+
+fn client(channel: Channel) -> RuntimeServiceClient<Channel> {
+    RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER)
+}
+
+async fn bounded<T>(
+    call: &'static str,
+    answer: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, CallError> {
+    match timeout(DEADLINE, answer).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(CallError::Refused { call, status: Box::new(status) }),
+        Err(_elapsed) => Err(CallError::Deadline { call }),
+    }
+}

@@ -1,0 +1,180 @@
+//! Kill counters of the node and of containers: the audit of the kernel log, and the first witness where it is blind.
+//!
+//! `/proc/vmstat` counts every kill of the node (kernel 4.13 and later), so the counters of containers are read only when
+//! it moved: an idle node costs one small read a second.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use inquest_shared::clock::Clock;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{SourceHealth, SourceState, Statuses};
+use crate::{
+    host::{
+        cgroup::{
+            counters,
+            mount::{MemoryMount, Version},
+        },
+        paths::HostPaths,
+    },
+    observation::{KillCounter, Observation},
+};
+
+/// Name of the source in statuses and metrics.
+pub const NAME: &str = "cgroups";
+
+/// Instances that run, with their memory cgroup path.
+pub type Running = BTreeMap<String, String>;
+
+/// What the source needs.
+pub struct KillCounters {
+    /// Where the host's files are.
+    pub paths: HostPaths,
+    /// How often to look.
+    pub poll: Duration,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Containers to audit.
+    pub running: watch::Receiver<Running>,
+    /// Who is told what is live.
+    pub statuses: Statuses,
+}
+
+impl KillCounters {
+    /// Polls until the token ends. Overflow policy: a full observation queue delays the next look.
+    pub async fn run(self, out: mpsc::Sender<Observation>, token: CancellationToken) {
+        let mut ticks = interval(self.poll);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut audit = Audit::default();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let steps = self.look(&mut audit);
+            for step in steps {
+                if out.send(Observation::KillCounter(step)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn look(&self, audit: &mut Audit) -> Vec<KillCounter> {
+        let mount = MemoryMount::find(&self.paths);
+        let node = counters::node_oom_kills(&self.paths);
+        self.statuses.set(NAME, health(&mount, &node));
+        let moved = audit.node_moved(node.ok().flatten());
+        let running = self.running.borrow().clone();
+        audit.forget_all_but(&running);
+        let mut steps = Vec::new();
+        for (instance, cgroup) in &running {
+            if !moved && audit.knows(instance) {
+                continue;
+            }
+            let read = mount.as_ref().ok().and_then(|mount| counters::read_path(mount, cgroup).ok());
+            if let Some((before, after)) = read.and_then(|m| m.oom_kill).and_then(|v| audit.step(instance, v)) {
+                let step = KillCounter { instance: instance.clone(), cgroup: cgroup.clone(), before, after, at: self.clock.now() };
+                steps.push(step);
+            }
+        }
+        if let Some((before, after)) = audit.take_node_step() {
+            let (instance, cgroup) = (String::new(), String::new());
+            steps.push(KillCounter { instance, cgroup, before, after, at: self.clock.now() });
+        }
+        steps
+    }
+}
+
+fn health<E: std::fmt::Display>(mount: &Result<MemoryMount, E>, node: &Result<Option<u64>, E>) -> SourceHealth {
+    let version = |v: &Version| match v {
+        Version::V1 => "v1",
+        Version::V2 => "v2",
+    };
+    match (mount, node) {
+        (Ok(mount), Ok(Some(_))) => SourceHealth::live(version(&mount.version)),
+        (Ok(mount), _) => SourceHealth::not(
+            SourceState::Degraded,
+            format!("{}, no node-wide kill counter", version(&mount.version)),
+            "a kernel of 4.13 or later counts kills in /proc/vmstat",
+        ),
+        (Err(why), _) => SourceHealth::not(
+            SourceState::Blind,
+            why.to_string(),
+            "mount the host's cgroup file system read-only and name it in sources.cgroup.root",
+        ),
+    }
+}
+
+/// Last values of the counters. Pure.
+#[derive(Debug, Default)]
+struct Audit {
+    node: Option<u64>,
+    node_step: Option<(u64, u64)>,
+    containers: HashMap<String, u64>,
+}
+
+impl Audit {
+    /// Notes the node's counter; says whether containers have to be read.
+    fn node_moved(&mut self, value: Option<u64>) -> bool {
+        let Some(value) = value else { return true };
+        let before = self.node.replace(value);
+        if let Some(before) = before.filter(|before| value > *before) {
+            self.node_step = Some((before, value));
+        }
+        before.is_none_or(|before| before != value)
+    }
+
+    fn take_node_step(&mut self) -> Option<(u64, u64)> {
+        self.node_step.take()
+    }
+
+    fn knows(&self, instance: &str) -> bool {
+        self.containers.contains_key(instance)
+    }
+
+    /// Notes a container's counter; a step when it rose. A container begins at 0, so a first look at a higher value after
+    /// the source's start is a baseline and not a step.
+    fn step(&mut self, instance: &str, value: u64) -> Option<(u64, u64)> {
+        let before = self.containers.insert(instance.to_owned(), value)?;
+        (value > before).then_some((before, value))
+    }
+
+    fn forget_all_but(&mut self, running: &Running) {
+        self.containers.retain(|instance, _| running.contains_key(instance));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_was_high_before_the_agent_came_is_no_kill() {
+        let mut audit = Audit::default();
+        assert!(audit.node_moved(Some(395)));
+        assert_eq!(audit.take_node_step(), None);
+        assert_eq!(audit.step("a", 3), None);
+        assert!(!audit.node_moved(Some(395)));
+        assert!(audit.node_moved(Some(397)));
+        assert_eq!(audit.take_node_step(), Some((395, 397)));
+        assert_eq!(audit.step("a", 5), Some((3, 5)));
+        assert_eq!(audit.step("a", 5), None);
+    }
+
+    #[test]
+    fn gone_containers_leave_no_memory_behind() {
+        let mut audit = Audit::default();
+        audit.step("a", 1);
+        audit.forget_all_but(&Running::new());
+        assert!(!audit.knows("a"));
+    }
+}
