@@ -21,7 +21,8 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
     let (up, messages) = mpsc::channel(QUEUE);
     let mut client = IngestServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
     let mut appended = uplink.logs.appended();
-    let mut lane = Lane::new(uplink.logs.clone(), uplink.logs.lock().acked(), UNBOUNDED);
+    let acked = uplink.logs.lock().acked();
+    let mut lane = Lane::new(uplink.logs.clone(), acked, UNBOUNDED);
     let mut down = client.send_logs(ReceiverStream::new(messages)).await.map_err(refused)?.into_inner();
     loop {
         for record in lane.next_batch() {

@@ -1,0 +1,312 @@
+//! Which agents are connected and what they said last.
+//!
+//! Owns the live view of nodes and the rule that the newest stream of a node wins. The store gets a coarse copy, so that
+//! heartbeats do not turn into disk writes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use inquest_proto::ingest::v1::{AgentStatus, Hello};
+use inquest_shared::{
+    clock::{Clock, UnixNanos},
+    model::Untrusted,
+};
+use prost::Message as _;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    record::{NodeIdentity, StoredNode},
+    store::Store,
+};
+
+/// Most nodes known at once: twice what one aggregator is meant for.
+const MAX_NODES: usize = 10_000;
+/// Longest age of the stored copy of a node that still talks.
+const STORE_EVERY: Duration = Duration::from_secs(60);
+/// How often due copies are written.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Longest version text kept.
+const MAX_VERSION: usize = 64;
+
+/// Too many nodes; helps after a restart of the aggregator when nodes came and went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{MAX_NODES} nodes are known, no more fit")]
+pub struct NodesFull;
+
+/// One node as seen now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeView {
+    /// Identity.
+    pub node: NodeIdentity,
+    /// Its stream is open.
+    pub connected: bool,
+    /// Aggregator clock of the last message.
+    pub last_seen: UnixNanos,
+    /// Version of the agent as it says; untrusted.
+    pub agent_version: String,
+    /// Last status; `None` before the first.
+    pub status: Option<AgentStatus>,
+}
+
+struct Entry {
+    view: NodeView,
+    stream: Option<(u64, CancellationToken)>,
+    stored_at: UnixNanos,
+    due: bool,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: BTreeMap<(String, String), Entry>,
+    streams: u64,
+}
+
+/// All nodes; clones are the same nodes.
+#[derive(Clone, Default)]
+pub struct Nodes(Arc<Mutex<State>>);
+
+/// The place of the one stream that a node may have. Dropping it leaves the place.
+pub struct Seat {
+    nodes: Nodes,
+    key: (String, String),
+    number: u64,
+    replaced: CancellationToken,
+}
+
+impl Nodes {
+    /// Nodes as they were stored before the start.
+    #[must_use]
+    pub fn load(stored: Vec<StoredNode>) -> Self {
+        let nodes = Self::default();
+        for known in stored.into_iter().take(MAX_NODES) {
+            let status = AgentStatus::decode(known.status.as_slice())
+                .ok()
+                .filter(|_| !known.status.is_empty());
+            let version = status.as_ref().map(|s| bounded(&s.agent_version)).unwrap_or_default();
+            let mut entry = Entry::new(known.node, known.last_seen, version);
+            (entry.view.status, entry.stored_at) = (status, known.last_seen);
+            nodes.state().nodes.insert(key_of(&entry.view.node), entry);
+        }
+        nodes
+    }
+
+    /// All nodes, by cluster and uid.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<NodeView> {
+        self.state().nodes.values().map(|entry| entry.view.clone()).collect()
+    }
+
+    /// Takes the place of the node's stream; an older stream learns that it was replaced.
+    ///
+    /// # Errors
+    /// [`NodesFull`] for a new node when too many are known.
+    pub fn connect(&self, node: &NodeIdentity, hello: &Hello, now: UnixNanos) -> Result<Seat, NodesFull> {
+        let mut state = self.state();
+        let key = key_of(node);
+        if state.nodes.len() >= MAX_NODES && !state.nodes.contains_key(&key) {
+            return Err(NodesFull);
+        }
+        state.streams = state.streams.saturating_add(1);
+        let (number, replaced) = (state.streams, CancellationToken::new());
+        let version = bounded(&hello.agent_version);
+        let entry = state
+            .nodes
+            .entry(key.clone())
+            .or_insert_with(|| Entry::new(node.clone(), now, version.clone()));
+        if let Some((_, older)) = entry.stream.replace((number, replaced.clone())) {
+            older.cancel();
+        }
+        let view = &mut entry.view;
+        (view.node, view.connected, view.last_seen, view.agent_version) = (node.clone(), true, now, version);
+        drop(state);
+        Ok(Seat {
+            nodes: self.clone(),
+            key,
+            number,
+            replaced,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies that the store should get now.
+    fn take_due(&self, now: UnixNanos) -> Vec<(NodeIdentity, UnixNanos, Vec<u8>)> {
+        let mut due = Vec::new();
+        for entry in self.state().nodes.values_mut() {
+            let Some(status) = entry.view.status.as_ref() else {
+                continue;
+            };
+            let old = entry.view.last_seen > entry.stored_at && now.since(entry.stored_at) >= STORE_EVERY;
+            if entry.due || old {
+                (entry.due, entry.stored_at) = (false, now);
+                due.push((entry.view.node.clone(), entry.view.last_seen, status.encode_to_vec()));
+            }
+        }
+        due
+    }
+
+    fn put_back(&self, node: &NodeIdentity) {
+        if let Some(entry) = self.state().nodes.get_mut(&key_of(node)) {
+            entry.due = true;
+        }
+    }
+}
+
+impl Entry {
+    const fn new(node: NodeIdentity, last_seen: UnixNanos, agent_version: String) -> Self {
+        let view = NodeView {
+            node,
+            connected: false,
+            last_seen,
+            agent_version,
+            status: None,
+        };
+        Self {
+            view,
+            stream: None,
+            stored_at: UnixNanos::EPOCH,
+            due: false,
+        }
+    }
+}
+
+impl Seat {
+    /// Resolves when a newer stream of the same node took over.
+    pub async fn replaced(&self) {
+        self.replaced.cancelled().await;
+    }
+
+    /// The node said something.
+    pub fn seen(&self, now: UnixNanos) {
+        self.edit(|entry| entry.view.last_seen = now);
+    }
+
+    /// The node sent its status.
+    pub fn status(&self, status: AgentStatus, now: UnixNanos) {
+        self.edit(|entry| {
+            let before = entry.view.status.as_ref();
+            entry.due |= before.is_none_or(|before| before.sources != status.sources);
+            entry.view.last_seen = now;
+            entry.view.status = Some(status);
+        });
+    }
+
+    fn edit(&self, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.nodes.state().nodes.get_mut(&self.key) {
+            change(entry);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.edit(|entry| {
+            if entry.stream.as_ref().is_some_and(|(number, _)| *number == self.number) {
+                entry.stream = None;
+                entry.view.connected = false;
+            }
+        });
+    }
+}
+
+fn key_of(node: &NodeIdentity) -> (String, String) {
+    (node.cluster.clone(), node.uid.clone())
+}
+
+fn bounded(text: &str) -> String {
+    Untrusted::bounded(text, MAX_VERSION).escaped()
+}
+
+/// Writes changed statuses to the store until `stop` is cancelled: at once when a source changed, else once a minute per
+/// node. A refused write comes up again.
+pub async fn keep_statuses(nodes: Nodes, store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(FLUSH_EVERY) => {}
+        }
+        for (node, at, status) in nodes.take_due(clock.now()) {
+            if stop.is_cancelled() {
+                return;
+            }
+            if let Err(error) = store.put_status(&node, at, &status).await {
+                tracing::warn!(node = node.name, %error, "the status of a node was not stored");
+                nodes.put_back(&node);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> NodeIdentity {
+        NodeIdentity {
+            cluster: "c".to_owned(),
+            uid: "u".to_owned(),
+            name: "n".to_owned(),
+        }
+    }
+
+    fn connect(nodes: &Nodes, at: i64) -> Seat {
+        nodes.connect(&node(), &Hello::default(), UnixNanos(at)).unwrap()
+    }
+
+    #[test]
+    fn the_newest_stream_wins_and_the_end_of_an_older_one_changes_nothing() {
+        let nodes = Nodes::default();
+        let first = connect(&nodes, 1);
+        let second = connect(&nodes, 2);
+        assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled());
+        drop(first);
+        assert!(nodes.snapshot()[0].connected);
+        drop(second);
+        assert!(!nodes.snapshot()[0].connected);
+    }
+
+    #[test]
+    fn heartbeats_are_written_once_a_minute_and_changed_sources_at_once() {
+        let nodes = Nodes::default();
+        let seat = connect(&nodes, 0);
+        let second = |n: i64| UnixNanos::from_secs(1_000 + n);
+        seat.status(AgentStatus::default(), second(0));
+        assert_eq!(nodes.take_due(second(0)).len(), 1);
+        seat.status(
+            AgentStatus {
+                at_ns: 10,
+                ..AgentStatus::default()
+            },
+            second(10),
+        );
+        assert_eq!(nodes.take_due(second(10)).len(), 0);
+        let sources = vec![inquest_proto::ingest::v1::SourceStatus::default()];
+        seat.status(
+            AgentStatus {
+                sources,
+                ..AgentStatus::default()
+            },
+            second(20),
+        );
+        assert_eq!(nodes.take_due(second(20)).len(), 1);
+        seat.seen(second(81));
+        assert_eq!(nodes.take_due(second(81)).len(), 1);
+    }
+
+    #[test]
+    fn a_version_text_cannot_forge_a_log_line() {
+        let nodes = Nodes::default();
+        let hello = Hello {
+            agent_version: "1\nerror".to_owned(),
+            ..Hello::default()
+        };
+        let _seat = nodes.connect(&node(), &hello, UnixNanos(0)).unwrap();
+        assert_eq!(nodes.snapshot()[0].agent_version, "1\\u{a}error");
+    }
+}

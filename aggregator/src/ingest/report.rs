@@ -1,0 +1,306 @@
+//! One report stream: hello, findings and status in; welcome and acknowledgements out.
+//!
+//! Owns the conversation and its end. Must not know what happens to findings: the writer settles them.
+
+use std::{sync::Arc, time::Duration};
+
+use inquest_proto::ingest::v1::{
+    Ack, FindingBatch, Hello, ReportRequest, ReportResponse, SequencedFinding, Welcome, report_request, report_response,
+};
+use inquest_shared::{model::Finding, wire::MAX_FINDING_BYTES};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::{
+    Peer, Seat,
+    metrics::{Reason, reason_of},
+    service::Shared,
+};
+use crate::{
+    pipeline::{AckSink, Received, Stopped, Submission, WINDOW_BYTES},
+    record::NodeIdentity,
+};
+
+/// Time for the first message.
+const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// Time for a slow peer to take the last status.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+type Answers = mpsc::Sender<Result<ReportResponse, Status>>;
+
+/// Why a stream ended, with what the peer is told; `None` when the peer ended it in order.
+struct End {
+    reason: &'static str,
+    status: Option<Status>,
+}
+
+impl End {
+    fn with(reason: &'static str, status: Status) -> Self {
+        Self {
+            reason,
+            status: Some(status),
+        }
+    }
+
+    fn stopping() -> Self {
+        Self::with("stopping", Status::unavailable("the aggregator stops: connect again"))
+    }
+
+    const fn peer_left() -> Self {
+        Self {
+            reason: "peer_left",
+            status: None,
+        }
+    }
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::stopping()
+    }
+}
+
+/// Serves one stream to its end.
+pub(super) async fn serve(shared: Arc<Shared>, peer: Peer, mut inbound: Streaming<ReportRequest>, answers: Answers) {
+    let metrics = &shared.ingest.metrics;
+    metrics.streams.inc();
+    let validity = peer.not_after.since(shared.ingest.clock.now());
+    // All branches are cancel-safe: what was received is with the writer, what was not is sent again.
+    let end = tokio::select! {
+        end = converse(&shared, &peer.node, &mut inbound, &answers) => end.err().unwrap_or_else(End::peer_left),
+        () = shared.stop.cancelled() => End::stopping(),
+        () = answers.closed() => End::peer_left(),
+        () = sleep(validity) => End::with("expired", Status::unauthenticated("the certificate has expired: enrol again")),
+    };
+    metrics.streams.dec();
+    metrics
+        .streams_ended
+        .get_or_create(&Reason { reason: end.reason })
+        .inc();
+    if let Some(status) = end.status {
+        tracing::info!(
+            node = peer.node.name,
+            reason = end.reason,
+            status = status.message(),
+            "a stream was ended"
+        );
+        // A peer that does not read is gone; it finds the stream closed.
+        drop(timeout(FAREWELL, answers.send(Err(status))).await);
+    }
+}
+
+async fn converse(
+    shared: &Shared,
+    node: &NodeIdentity,
+    inbound: &mut Streaming<ReportRequest>,
+    answers: &Answers,
+) -> Result<(), End> {
+    let hello = hello(inbound).await?;
+    let ingest = &shared.ingest;
+    let seat = ingest
+        .nodes
+        .connect(node, &hello, ingest.clock.now())
+        .map_err(|full| End::with("nodes_full", Status::resource_exhausted(full.to_string())))?;
+    let acked = ingest.store.mark(node, hello.epoch).await.map_err(|error| {
+        tracing::warn!(node = node.name, %error, "the mark of a node was not read");
+        End::with(
+            "store",
+            Status::unavailable("the store does not answer now: connect again"),
+        )
+    })?;
+    let welcome = Welcome {
+        server_id: ingest.server_id.clone(),
+        acked_seq: acked,
+        credit_bytes: WINDOW_BYTES,
+    };
+    tell(answers, report_response::Message::Welcome(welcome)).await?;
+    let sink = Arc::new(AckSink::new(hello.epoch, acked));
+    let stream = Stream {
+        shared,
+        node: Arc::new(node.clone()),
+        seat,
+        sink,
+    };
+    let complete = CancellationToken::new();
+    let read = async {
+        stream.read(inbound).await?;
+        complete.cancel();
+        Ok(())
+    };
+    tokio::select! {
+        end = async { tokio::try_join!(read, stream.acknowledge(answers, &complete)) } => end.map(|_| ()),
+        () = stream.seat.replaced() => {
+            Err(End::with("replaced", Status::aborted("a newer stream of this node took over")))
+        }
+    }
+}
+
+async fn hello(inbound: &mut Streaming<ReportRequest>) -> Result<Hello, End> {
+    let late = |_| End::with("no_hello", Status::deadline_exceeded("no hello within 5 s"));
+    match timeout(HELLO_PATIENCE, next(inbound)).await.map_err(late)?? {
+        Some(report_request::Message::Hello(hello)) => Ok(hello),
+        Some(_) => Err(End::with(
+            "no_hello",
+            Status::failed_precondition("the first message must be hello"),
+        )),
+        None => Err(End::peer_left()),
+    }
+}
+
+/// The next message that says something; `None` at the end of the stream.
+async fn next(inbound: &mut Streaming<ReportRequest>) -> Result<Option<report_request::Message>, End> {
+    loop {
+        match inbound.message().await {
+            Ok(None) => return Ok(None),
+            Ok(Some(ReportRequest { message: Some(message) })) => return Ok(Some(message)),
+            // A newer agent may say what this version does not know.
+            Ok(Some(ReportRequest { message: None })) => {}
+            Err(status) => return Err(end_of(status)),
+        }
+    }
+}
+
+/// A broken connection is the peer's leaving; a message that breaks the rules gets its status back.
+fn end_of(status: Status) -> End {
+    match status.code() {
+        tonic::Code::OutOfRange => End::with("too_large", Status::out_of_range("a message is larger than 256 KiB")),
+        tonic::Code::Internal => End::with("malformed", Status::invalid_argument("a message does not decode")),
+        _ => End::peer_left(),
+    }
+}
+
+async fn tell(answers: &Answers, message: report_response::Message) -> Result<(), End> {
+    answers
+        .send(Ok(ReportResponse { message: Some(message) }))
+        .await
+        .map_err(|_| End::peer_left())
+}
+
+struct Stream<'a> {
+    shared: &'a Shared,
+    node: Arc<NodeIdentity>,
+    seat: Seat,
+    sink: Arc<AckSink>,
+}
+
+impl Stream<'_> {
+    /// Reads until the peer closes its half.
+    async fn read(&self, inbound: &mut Streaming<ReportRequest>) -> Result<(), End> {
+        while let Some(message) = next(inbound).await? {
+            let now = self.shared.ingest.clock.now();
+            match message {
+                report_request::Message::Hello(_) => {
+                    return Err(End::with(
+                        "second_hello",
+                        Status::failed_precondition("hello came twice"),
+                    ));
+                }
+                report_request::Message::Status(status) => self.seat.status(status, now),
+                report_request::Message::Batch(batch) => {
+                    self.seat.seen(now);
+                    self.take(batch).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a batch on; waits while the ingest budget is spent.
+    async fn take(&self, batch: FindingBatch) -> Result<(), End> {
+        if batch.epoch != self.sink.epoch() {
+            let status = Status::failed_precondition("the batch is of another epoch than hello: connect again");
+            return Err(End::with("epoch", status));
+        }
+        let findings = self.sift(batch.findings)?;
+        let sum = findings
+            .iter()
+            .map(|(_, _, bytes)| u32::try_from(*bytes).unwrap_or(u32::MAX))
+            .sum();
+        if findings.is_empty() {
+            return Ok(());
+        }
+        // In one piece: streams that each held a part and waited for the rest could block each other for ever.
+        let mut budget = self.shared.ingest.intake.reserve(sum).await?;
+        let mut received = Vec::with_capacity(findings.len());
+        for (seq, finding, bytes) in findings {
+            let part = usize::try_from(bytes).ok().and_then(|bytes| budget.split(bytes));
+            received.push(Received {
+                seq,
+                finding,
+                bytes,
+                permit: part,
+            });
+        }
+        let (node, sink) = (Arc::clone(&self.node), Arc::clone(&self.sink));
+        Ok(self
+            .shared
+            .ingest
+            .intake
+            .submit(Submission {
+                node,
+                sink,
+                findings: received,
+            })
+            .await?)
+    }
+
+    /// Checks numbers, credit and meaning of each; what is left is worth storing.
+    fn sift(&self, findings: Vec<SequencedFinding>) -> Result<Vec<(u64, Finding, u64)>, End> {
+        let mut usable = Vec::with_capacity(findings.len());
+        for SequencedFinding { seq, finding } in findings {
+            let size = finding.as_ref().map_or(0, prost::Message::encoded_len);
+            let bytes = u64::try_from(size).unwrap_or(u64::MAX);
+            self.sink
+                .receive(seq, bytes)
+                .map_err(|overdraw| End::with("overdraw", Status::resource_exhausted(overdraw.to_string())))?;
+            match valid(finding, size) {
+                Ok(finding) => usable.push((seq, finding, bytes)),
+                Err(reason) => self.refuse(seq, bytes, reason),
+            }
+        }
+        Ok(usable)
+    }
+
+    /// Acknowledged, so that it does not stop what follows: it would be refused for ever.
+    fn refuse(&self, seq: u64, bytes: u64, reason: &'static str) {
+        self.shared
+            .ingest
+            .metrics
+            .refused
+            .get_or_create(&Reason { reason })
+            .inc();
+        tracing::warn!(node = self.node.name, seq, reason, "a finding was refused");
+        self.sink.settle(&[seq].into(), bytes);
+    }
+
+    /// Tells the peer what is on disk; ends when it is `complete` and everything is told.
+    async fn acknowledge(&self, answers: &Answers, complete: &CancellationToken) -> Result<(), End> {
+        while !(complete.is_cancelled() && self.sink.is_idle()) {
+            // Cancel-safe: news that were not returned come with the next call.
+            let news = tokio::select! {
+                news = self.sink.news() => news,
+                () = complete.cancelled(), if !complete.is_cancelled() => continue,
+            };
+            let ack = Ack {
+                epoch: self.sink.epoch(),
+                acked_seq: news.acked,
+                credit_bytes: news.credit,
+            };
+            tell(answers, report_response::Message::Ack(ack)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The finding, or why it means nothing.
+fn valid(finding: Option<inquest_proto::ingest::v1::Finding>, size: usize) -> Result<Finding, &'static str> {
+    let finding = finding.ok_or("missing")?;
+    if size > MAX_FINDING_BYTES {
+        return Err("too_large");
+    }
+    Finding::try_from(finding).map_err(|error| reason_of(&error))
+}

@@ -1,0 +1,243 @@
+//! The gRPC service of port 7440 and its server.
+//!
+//! Owns TLS, limits and who may call what: without a client certificate only enrolment.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::Stream;
+use inquest_proto::ingest::v1::{
+    EnrolRequest, EnrolResponse, ReportRequest, ReportResponse, SendLogsRequest, SendLogsResponse,
+    ingest_service_server::{IngestService, IngestServiceServer},
+};
+use inquest_shared::clock::Clock;
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming},
+};
+
+use super::{
+    Authority, AuthorityError, Enrolment, IngestMetrics, Nodes, Peer, Refusal, ServerIdentity, logs, metrics::Reason,
+    peer_of, report,
+};
+use crate::{pipeline::Intake, record::NodeIdentity, store::Store};
+
+/// Largest message.
+const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// Time for the TLS handshake, and for an enrolment from its first byte to the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A silent connection is asked after this long whether it still lives, and closed when it does not answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// What a peer may send ahead on one stream and one connection before we read it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Streams at once on one connection; an agent needs two.
+const MAX_STREAMS: u32 = 16;
+/// Answers that wait for a slow peer.
+const ANSWERS: usize = 4;
+/// Log chunks that are written at once; findings share the writer of the store with them.
+const LOG_WRITERS: usize = 2;
+/// After the stop signal connections have this long to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything that ingest works with.
+pub struct Ingest {
+    /// Signs certificates.
+    pub authority: Authority,
+    /// Rules of admission.
+    pub enrolment: Enrolment,
+    /// Marks, logs and nodes.
+    pub store: Arc<dyn Store>,
+    /// The writer.
+    pub intake: Intake,
+    /// Live view of nodes.
+    pub nodes: Nodes,
+    /// The aggregator's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Name of this aggregator.
+    pub server_id: String,
+    /// Its numbers.
+    pub metrics: IngestMetrics,
+}
+
+/// Why the server could not serve.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Key or certificate were not taken; the same ones fail again.
+    #[error("the server certificate is not usable")]
+    Tls(#[source] tonic::transport::Error),
+    /// The listener failed; starting again may help.
+    #[error("the ingest listener failed")]
+    Listener(#[source] tonic::transport::Error),
+}
+
+/// What the handlers share.
+pub(super) struct Shared {
+    pub ingest: Ingest,
+    pub stop: CancellationToken,
+    pub log_writers: Semaphore,
+}
+
+struct Service {
+    shared: Arc<Shared>,
+    streams: TaskTracker,
+}
+
+/// Serves agents until `stop` is cancelled; then open streams end with a status that tells agents to come back.
+///
+/// # Errors
+/// [`ServeError`]
+pub async fn serve(
+    listener: TcpListener,
+    tls: &ServerIdentity,
+    ingest: Ingest,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    inquest_shared::tls::install_provider();
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(&tls.chain_pem, &tls.key_pem))
+        .client_ca_root(Certificate::from_pem(ingest.authority.cert_pem()))
+        .client_auth_optional(true)
+        .timeout(PATIENCE);
+    let shared = Arc::new(Shared {
+        ingest,
+        stop: stop.clone(),
+        log_writers: Semaphore::new(LOG_WRITERS),
+    });
+    let streams = TaskTracker::new();
+    let service = IngestServiceServer::new(Service {
+        shared,
+        streams: streams.clone(),
+    })
+    .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let server = server(tls)?.add_service(service);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let result = tokio::select! {
+        result = serving => result.map_err(ServeError::Listener),
+        () = async { stop.cancelled().await; tokio::time::sleep(STOP_PATIENCE).await } => Ok(()),
+    };
+    streams.close();
+    if timeout(STOP_PATIENCE, streams.wait()).await.is_err() {
+        tracing::warn!(streams = streams.len(), "streams did not end in time");
+    }
+    result
+}
+
+fn server(tls: ServerTlsConfig) -> Result<Server, ServeError> {
+    let builder = Server::builder()
+        .timeout(PATIENCE)
+        .http2_keepalive_interval(Some(KEEP_ALIVE.0))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS);
+    builder.tls_config(tls).map_err(ServeError::Tls)
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl IngestService for Service {
+    type ReportStream = Answers<ReportResponse>;
+    type SendLogsStream = Answers<SendLogsResponse>;
+
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
+        let Ingest {
+            enrolment,
+            store,
+            clock,
+            metrics,
+            ..
+        } = &self.shared.ingest;
+        let request = request.into_inner();
+        let node = enrolment.admit(&request).map_err(|refusal| refused(metrics, refusal))?;
+        let answer = self.certify(&request, &node)?;
+        if let Err(error) = store.put_node(&node, clock.now()).await {
+            tracing::warn!(node = node.name, %error, "an enrolment was not stored");
+            return Err(Status::unavailable(
+                "the store does not take the enrolment now: try again",
+            ));
+        }
+        metrics.enrolled.inc();
+        tracing::info!(node = node.name, uid = node.uid, "a node enrolled");
+        Ok(Response::new(answer))
+    }
+
+    async fn report(&self, request: Request<Streaming<ReportRequest>>) -> Result<Response<Self::ReportStream>, Status> {
+        let peer = peer(&request)?;
+        let (answers, answered) = mpsc::channel(ANSWERS);
+        let shared = Arc::clone(&self.shared);
+        self.streams
+            .spawn(report::serve(shared, peer, request.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
+    }
+
+    async fn send_logs(
+        &self,
+        request: Request<Streaming<SendLogsRequest>>,
+    ) -> Result<Response<Self::SendLogsStream>, Status> {
+        let peer = peer(&request)?;
+        let (answers, answered) = mpsc::channel(ANSWERS);
+        let shared = Arc::clone(&self.shared);
+        self.streams
+            .spawn(logs::serve(shared, peer, request.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
+    }
+}
+
+impl Service {
+    fn certify(&self, request: &EnrolRequest, node: &NodeIdentity) -> Result<EnrolResponse, Status> {
+        let Ingest {
+            authority,
+            enrolment,
+            clock,
+            server_id,
+            metrics,
+            ..
+        } = &self.shared.ingest;
+        let signed = authority.sign(&request.certificate_request_pem, node, clock.now(), enrolment.ttl);
+        let signed = signed.map_err(|error| match error {
+            AuthorityError::Request { .. } => refused(metrics, Refusal::CertificateRequest),
+            error => {
+                tracing::error!(node = node.name, %error, "no certificate was made");
+                Status::internal("the aggregator cannot make a certificate: see its log")
+            }
+        })?;
+        Ok(EnrolResponse {
+            certificate_chain_pem: signed.chain_pem,
+            not_after_ns: signed.not_after.0,
+            cluster: node.cluster.clone(),
+            node_name: node.name.clone(),
+            node_uid: node.uid.clone(),
+            server_id: server_id.clone(),
+        })
+    }
+}
+
+fn refused(metrics: &IngestMetrics, refusal: Refusal) -> Status {
+    metrics
+        .enrol_refused
+        .get_or_create(&Reason {
+            reason: refusal.label(),
+        })
+        .inc();
+    tracing::warn!(reason = refusal.label(), "an enrolment was refused");
+    Status::new(refusal.code(), refusal.to_string())
+}
+
+/// The verified identity behind a request.
+fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let certs = request.peer_certs();
+    let Some(cert) = certs.as_deref().and_then(|certs| certs.first()) else {
+        return Err(Status::unauthenticated("a client certificate is required: enrol first"));
+    };
+    peer_of(cert).map_err(|error| Status::unauthenticated(error.to_string()))
+}

@@ -1,0 +1,13 @@
+//! The aggregator: `ingest` takes findings from agents, `engine` folds them into incidents, `store` keeps both,
+//! `alert` tells people through `notify`, `api` answers questions. `run` wires them.
+
+pub mod alert;
+pub mod api;
+pub mod engine;
+pub mod ingest;
+pub mod json;
+pub mod notify;
+pub mod pipeline;
+pub mod record;
+pub mod run;
+pub mod store;

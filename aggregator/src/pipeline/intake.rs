@@ -1,0 +1,113 @@
+//! The door of the writer: a bounded queue and the global budget of bytes.
+
+use std::sync::Arc;
+
+use inquest_shared::model::{Finding, Incident};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+
+use super::{AckSink, PipelineMetrics};
+use crate::record::NodeIdentity;
+
+/// Bytes of findings in memory between the streams and the disk, of all agents together. At the limit streams are not
+/// read, which holds the agents back; nothing is dropped.
+pub const BUDGET_BYTES: usize = 64 * 1024 * 1024;
+/// Messages in the queue; a full one holds the streams back.
+const QUEUE: usize = 1_024;
+
+/// The writer has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the writer has ended")]
+pub struct Stopped;
+
+/// A finding on its way to the disk.
+#[derive(Debug)]
+pub struct Received {
+    /// Number in the agent's spool.
+    pub seq: u64,
+    /// What the agent concludes.
+    pub finding: Finding,
+    /// Encoded size, which is given back as credit.
+    pub bytes: u64,
+    /// Its part of the global budget; dropping it gives it back.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Findings of one message of one stream.
+#[derive(Debug)]
+pub struct Submission {
+    /// Who sent them, from the certificate.
+    pub node: Arc<NodeIdentity>,
+    /// Who learns that they are on disk.
+    pub sink: Arc<AckSink>,
+    /// The findings, in order.
+    pub findings: Vec<Received>,
+}
+
+/// Hands findings to the writer. Clones are the same door.
+#[derive(Clone)]
+pub struct Intake {
+    queue: mpsc::Sender<Submission>,
+    budget: Arc<Semaphore>,
+    changes: broadcast::Sender<Arc<Incident>>,
+    metrics: PipelineMetrics,
+}
+
+impl Intake {
+    pub(super) fn new(
+        changes: broadcast::Sender<Arc<Incident>>,
+        metrics: PipelineMetrics,
+    ) -> (Self, mpsc::Receiver<Submission>) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        (
+            Self {
+                queue,
+                budget: Arc::new(Semaphore::new(BUDGET_BYTES)),
+                changes,
+                metrics,
+            },
+            receiver,
+        )
+    }
+
+    /// Waits for a part of the global budget, first come first served.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer has ended.
+    pub async fn reserve(&self, bytes: u32) -> Result<OwnedSemaphorePermit, Stopped> {
+        let budget = Arc::clone(&self.budget);
+        let permit = budget.acquire_many_owned(bytes).await.map_err(|_| Stopped)?;
+        self.show_budget();
+        Ok(permit)
+    }
+
+    /// Hands findings in; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer has ended.
+    pub async fn submit(&self, submission: Submission) -> Result<(), Stopped> {
+        self.metrics
+            .received
+            .inc_by(u64::try_from(submission.findings.len()).unwrap_or(u64::MAX));
+        self.queue.send(submission).await.map_err(|_| Stopped)?;
+        self.show_budget();
+        Ok(())
+    }
+
+    /// Changed incidents after their commit. A watcher that is too slow is told how many it missed.
+    #[must_use]
+    pub fn watch(&self) -> broadcast::Receiver<Arc<Incident>> {
+        self.changes.subscribe()
+    }
+
+    fn show_budget(&self) {
+        let used = BUDGET_BYTES.saturating_sub(self.budget.available_permits());
+        self.metrics
+            .bytes_in_flight
+            .set(i64::try_from(used).unwrap_or(i64::MAX));
+        let queued = self.queue.max_capacity().saturating_sub(self.queue.capacity());
+        self.metrics
+            .queued_messages
+            .set(i64::try_from(queued).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,295 @@
+//! Wires the aggregator: configuration in, tasks under the supervisor out. The only place that names concrete backends.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use inquest_shared::{
+    clock::{Clock, SystemClock, UnixNanos},
+    config::{AggregatorConfig, EngineConfig},
+    model::{Incident, Key},
+    secret::Secret,
+    supervisor::{Restart, Signals, Stage, Supervisor},
+    telemetry::{Condition, Health, Need, Registry, status_server},
+    text::{self, Lang, Paint},
+};
+use jiff::tz::TimeZone;
+use tokio::{net::TcpListener, sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use crate::{
+    alert::{Dispatcher, Routes, plan},
+    api,
+    engine::Rules,
+    ingest::{self, Authority, Enrolment, Ingest, IngestMetrics, MAX_TTL, Nodes},
+    notify::{self, Surroundings},
+    pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner},
+    record::{Notice, OutboxRow},
+    store::{SqliteStore, Store},
+};
+
+/// Time for a clean stop, below the 30 s that Kubernetes gives.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often old records are deleted, and how many of each kind at once: small bites keep the writer free.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_ROWS: u32 = 2_000;
+/// Conditions in `/readyz`.
+const STORE: &str = "store";
+const INGEST: &str = "ingest";
+const API: &str = "api";
+
+/// Listeners are bound before anything else starts, so that a taken port is an error at the start and not a surprise.
+struct Listeners {
+    ingest: TcpListener,
+    api: TcpListener,
+    status: TcpListener,
+}
+
+/// What the tasks share.
+struct Parts {
+    config: AggregatorConfig,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    nodes: Nodes,
+    registry: Registry,
+    health: Health,
+    server_id: String,
+}
+
+/// Runs the aggregator until it is told to stop.
+///
+/// # Errors
+/// Start-up that cannot work (ports, store, authority, receivers) and a stop that did not come to an end in time.
+pub async fn run(config: AggregatorConfig) -> anyhow::Result<()> {
+    let mut signals = Signals::install().context("cannot listen for signals")?;
+    let listeners = Listeners::bind(&config).await?;
+    let parts = Parts::open(config).await?;
+    let supervisor = Supervisor::new(Arc::clone(&parts.clock));
+    supervisor.register_metrics(&parts.registry);
+    start(&parts, &supervisor, listeners).await?;
+    tracing::info!(server = parts.server_id, cluster = parts.config.cluster_name, "aggregator started");
+    Ok(supervisor.run(&mut signals, GRACE).await?)
+}
+
+impl Listeners {
+    async fn bind(config: &AggregatorConfig) -> anyhow::Result<Self> {
+        let bind = async |address, key| {
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (listen.{key})"))
+        };
+        Ok(Self {
+            ingest: bind(config.listen.ingest, "ingest").await?,
+            api: bind(config.listen.api, "api").await?,
+            status: bind(config.listen.status, "status").await?,
+        })
+    }
+}
+
+impl Parts {
+    async fn open(config: AggregatorConfig) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        std::fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
+        let registry = Registry::new("inquest-aggregator", env!("CARGO_PKG_VERSION"));
+        let health = Health::new(&registry);
+        for condition in [STORE, INGEST, API] {
+            health.declare(condition, Need::Required);
+        }
+        let store = SqliteStore::open(&config.sqlite_path).await.context("store")?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let nodes = Nodes::load(store.nodes("").await.context("store")?);
+        health.set(STORE, Condition::Ok);
+        let server_id = format!("{}-{}", config.cluster_name, server_suffix(clock.now()));
+        Ok(Self { config, store, clock, nodes, registry, health, server_id })
+    }
+}
+
+/// Tells one run of the program from another in answers and logs.
+fn server_suffix(now: UnixNanos) -> String {
+    Key::of(b"server", &[&now.0.to_le_bytes(), &std::process::id().to_le_bytes()]).to_string().chars().take(8).collect()
+}
+
+/// Starts every task; stages stop in this order: listeners, the writer, senders, housekeeping.
+async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners) -> anyhow::Result<()> {
+    let doors = supervisor.stage("listeners");
+    let writer = supervisor.stage("writer");
+    let senders = supervisor.stage("senders");
+    let house = supervisor.stage("housekeeping");
+    let dispatcher = start_dispatcher(parts, &senders)?;
+    let intake = start_pipeline(parts, &writer, dispatcher).await?;
+    start_api(parts, &doors, listeners.api, &intake);
+    start_ingest(parts, &doors, listeners.ingest, intake)?;
+    start_housekeeping(parts, &house);
+    start_status(parts, &house, listeners.status);
+    Ok(())
+}
+
+fn start_dispatcher(parts: &Parts, stage: &Stage) -> anyhow::Result<Dispatcher> {
+    let stdout: notify::stdout::Writer = Arc::new(std::sync::Mutex::new(std::io::stdout()));
+    let card = Arc::new(|incident: &Incident| text::card(incident, &[], Lang::En, &TimeZone::system(), Paint::Plain));
+    let surroundings = Surroundings { clock: Arc::clone(&parts.clock), stdout, card };
+    let receivers = notify::build_all(&parts.config.receivers, &surroundings)?;
+    let dispatcher = Dispatcher::new(Arc::clone(&parts.store), receivers, &parts.clock, &parts.registry);
+    let running = dispatcher.clone();
+    stage.spawn("dispatcher", Restart::OnFailure, move |token| {
+        let dispatcher = running.clone();
+        async move { dispatcher.run(token).await }
+    });
+    Ok(dispatcher)
+}
+
+async fn start_pipeline(parts: &Parts, stage: &Stage, dispatcher: Dispatcher) -> anyhow::Result<Intake> {
+    let routes = Routes::compile(&parts.config.route).context("route")?;
+    let (rules, rules_now) = watch::channel(rules(&parts.config.engine));
+    let (pipeline, intake) = Pipeline::start(pipeline::Parts {
+        store: Arc::clone(&parts.store),
+        rules: rules_now,
+        planner: Box::new(RoutePlanner(routes)),
+        handover: Arc::new(dispatcher),
+        clock: Arc::clone(&parts.clock),
+        ids: pipeline::monotonic_ids(),
+        metrics: PipelineMetrics::new(&parts.registry),
+    })
+    .await
+    .context("store")?;
+    // The sender lives as long as the writer: a configuration that is read again would speak through it.
+    spawn_once(stage, "writer", (pipeline, rules), |(pipeline, rules), token| async move {
+        let outcome = pipeline.run(token).await;
+        drop(rules);
+        Ok(outcome?)
+    });
+    Ok(intake)
+}
+
+fn rules(config: &EngineConfig) -> Rules {
+    Rules {
+        quiet_period: config.quiet_period.0,
+        reopen_window: config.reopen_window.0,
+        max_open_per_namespace: usize::try_from(config.max_open_per_namespace).unwrap_or(usize::MAX),
+        ..Rules::default()
+    }
+}
+
+fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Intake) -> anyhow::Result<()> {
+    let config = &parts.config;
+    let now = parts.clock.now();
+    let authority = Authority::open(&config.tls.ca_dir, now).context("certificate authority")?;
+    let identity = authority.server_identity(&config.tls.names, now).context("server certificate")?;
+    let secret = config.bootstrap_secret_file.as_ref().map(Secret::from_file).transpose()?;
+    if secret.is_none() {
+        tracing::warn!("enrolment.bootstrap_secret_file is not set: no agent can enrol");
+    }
+    let ingest = Ingest {
+        authority,
+        enrolment: Enrolment { cluster: config.cluster_name.clone(), secret, ttl: MAX_TTL },
+        store: Arc::clone(&parts.store),
+        intake,
+        nodes: parts.nodes.clone(),
+        clock: Arc::clone(&parts.clock),
+        server_id: parts.server_id.clone(),
+        metrics: IngestMetrics::new(&parts.registry),
+    };
+    let health = parts.health.clone();
+    spawn_once(stage, "ingest", (listener, identity, ingest, health), |(listener, identity, ingest, health), token| {
+        async move {
+            health.set(INGEST, Condition::Ok);
+            Ok(ingest::serve(listener, &identity, ingest, token).await?)
+        }
+    });
+    Ok(())
+}
+
+fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intake) {
+    let watched = intake.clone();
+    let server = api::Api {
+        store: Arc::clone(&parts.store),
+        changes: Arc::new(move || watched.watch()),
+        nodes: parts.nodes.clone(),
+        health: parts.health.clone(),
+        server: api::ServerInfo {
+            server_id: parts.server_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: parts.clock.now(),
+            cluster: parts.config.cluster_name.clone(),
+        },
+    };
+    let health = parts.health.clone();
+    spawn_once(stage, "api", (listener, server, health), |(listener, server, health), token| async move {
+        health.set(API, Condition::Ok);
+        Ok(api::serve(listener, server, token).await?)
+    });
+}
+
+fn start_housekeeping(parts: &Parts, stage: &Stage) {
+    let (store, clock, nodes) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.nodes.clone());
+    stage.spawn("node statuses", Restart::OnFailure, move |token| {
+        let (nodes, store, clock) = (nodes.clone(), Arc::clone(&store), Arc::clone(&clock));
+        async move {
+            ingest::keep_statuses(nodes, store, clock, token).await;
+            Ok(())
+        }
+    });
+    let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
+    let keep = parts.config.retain_occurrences.0;
+    stage.spawn("retention", Restart::OnFailure, move |token| {
+        prune(Arc::clone(&store), Arc::clone(&clock), keep, token)
+    });
+}
+
+/// Deletes what is older than the retention, in small bites, until the token ends.
+async fn prune(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    keep: Duration,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    while token.run_until_cancelled(sleep(PRUNE_EVERY)).await.is_some() {
+        let before = clock.now().saturating_sub(keep);
+        while store.prune(before, PRUNE_ROWS).await.context("retention")? > 0 {
+            if token.run_until_cancelled(tokio::task::yield_now()).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn start_status(parts: &Parts, stage: &Stage, listener: TcpListener) {
+    let (registry, health) = (parts.registry.clone(), parts.health.clone());
+    spawn_once(stage, "status page", (listener, registry, health), |(listener, registry, health), token| async move {
+        status_server(listener, registry, health, token).await;
+        Ok(())
+    });
+}
+
+/// Starts a task that owns a socket or a queue: its end before the stop is a defect that ends the program, and the next
+/// start goes on from the store.
+fn spawn_once<T, F>(stage: &Stage, name: &'static str, parts: T, task: fn(T, CancellationToken) -> F)
+where
+    T: Send + 'static,
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let mut once = Some(parts);
+    stage.spawn(name, Restart::Never, move |token| {
+        let taken = once.take();
+        async move { task(taken.context("started twice")?, token).await }
+    });
+}
+
+/// Plans by the configured routes.
+struct RoutePlanner(Routes);
+
+impl Planner for RoutePlanner {
+    fn plan(&mut self, notices: &[Notice], now: UnixNanos, ids: &mut dyn FnMut(UnixNanos) -> Ulid) -> Vec<OutboxRow> {
+        plan(notices.to_vec(), &self.0, now, || ids(now))
+    }
+}
+
+impl Handover for Dispatcher {
+    fn hand_over(&self, rows: Vec<OutboxRow>) {
+        Self::hand_over(self, rows);
+    }
+
+    fn look_in_store(&self) {
+        Self::look_in_store(self);
+    }
+}

@@ -1,0 +1,228 @@
+//! The store for one aggregator: one SQLite file in write-ahead mode, one writing connection, a few reading ones.
+//!
+//! Owns opening and transactions; the statements are in the submodules, one per kind of record. Must not know the
+//! engine's rules.
+
+mod error;
+mod guard;
+mod incident;
+mod log;
+mod migrations;
+mod node;
+mod occurrence;
+mod outbox;
+mod payload;
+mod prune;
+mod readers;
+mod scope;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use inquest_shared::{
+    clock::UnixNanos,
+    model::{Delivery, Incident, Key},
+};
+use sqlx::{
+    ConnectOptions as _,
+    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use ulid::Ulid;
+
+use self::{readers::Readers, writer::Writer};
+use super::{Store, StoreError, StoreFuture};
+use crate::record::{
+    Commit, Cursor, Filter, NodeIdentity, OutboxRow, OutboxTotals, Scope, StoredLog, StoredNode, StoredOccurrence,
+};
+
+/// How long a statement waits for a lock of another program, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One SQLite database, held by this process alone.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Readers,
+    path: PathBuf,
+    _exclusive: guard::Exclusive,
+}
+
+impl SqliteStore {
+    /// Opens the database, creating or migrating it as needed. Its directory must exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another aggregator has it; [`StoreError::Newer`] and
+    /// [`StoreError::NetworkFileSystem`], where retrying does not help; [`StoreError::Refused`] when it cannot be opened
+    /// or written.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let exclusive = guard::take(path)?;
+        let writer = Writer::open(writer_options(path)).await?;
+        let readers = Readers::open(reader_options(path)).await?;
+        Ok(Self {
+            writer,
+            readers,
+            path: path.to_owned(),
+            _exclusive: exclusive,
+        })
+    }
+
+    async fn write(&self, commit: &Commit) -> Result<(), StoreError> {
+        const WHAT: &str = "commit";
+        let mut tx = self.writer.begin(WHAT).await?;
+        for row in &commit.occurrences {
+            occurrence::put(&mut tx, WHAT, row).await?;
+        }
+        for row in &commit.incidents {
+            incident::put(&mut tx, WHAT, row).await?;
+        }
+        outbox::plan(&mut tx, WHAT, &commit.outbox).await?;
+        for (node, epoch, seq) in &commit.marks {
+            node::raise_mark(&mut tx, WHAT, node, *epoch, *seq).await?;
+        }
+        tx.commit().await
+    }
+
+    async fn write_node(
+        &self,
+        what: &'static str,
+        node: &NodeIdentity,
+        at: UnixNanos,
+        status: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin(what).await?;
+        node::put(&mut tx, what, node, at, status).await?;
+        tx.commit().await
+    }
+
+    async fn write_log(&self, node: &NodeIdentity, key: Key, offset: u32, log: &StoredLog) -> Result<(), StoreError> {
+        const WHAT: &str = "store a log";
+        let mut tx = self.writer.begin(WHAT).await?;
+        log::put(&mut tx, WHAT, node, key, offset, log).await?;
+        tx.commit().await
+    }
+
+    async fn write_outcome(&self, row: &OutboxRow) -> Result<(), StoreError> {
+        const WHAT: &str = "note a delivery";
+        let mut tx = self.writer.begin(WHAT).await?;
+        outbox::settle(&mut tx, WHAT, row).await?;
+        tx.commit().await
+    }
+
+    async fn forget(&self, before: UnixNanos, limit: u32) -> Result<u64, StoreError> {
+        const WHAT: &str = "prune";
+        let mut tx = self.writer.begin(WHAT).await?;
+        let gone = prune::run(&mut tx, WHAT, before, limit).await?;
+        tx.commit().await?;
+        Ok(gone)
+    }
+}
+
+fn writer_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
+}
+
+fn reader_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
+}
+
+impl Store for SqliteStore {
+    fn findings<'a>(&'a self, keys: &'a [(NodeIdentity, Key)]) -> StoreFuture<'a, Vec<StoredOccurrence>> {
+        Box::pin(occurrence::by_keys(&self.readers, keys))
+    }
+
+    fn commit<'a>(&'a self, commit: &'a Commit) -> StoreFuture<'a, ()> {
+        Box::pin(self.write(commit))
+    }
+
+    fn live_incidents(&self, resolved_since: UnixNanos) -> StoreFuture<'_, Vec<Incident>> {
+        Box::pin(incident::live(&self.readers, resolved_since))
+    }
+
+    fn mark<'a>(&'a self, node: &'a NodeIdentity, epoch: u64) -> StoreFuture<'a, u64> {
+        Box::pin(node::mark(&self.readers, node, epoch))
+    }
+
+    fn put_log<'a>(&'a self, node: &'a NodeIdentity, key: Key, offset: u32, log: &'a StoredLog) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_log(node, key, offset, log))
+    }
+
+    fn put_node<'a>(&'a self, node: &'a NodeIdentity, at: UnixNanos) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_node("register a node", node, at, None))
+    }
+
+    fn put_status<'a>(&'a self, node: &'a NodeIdentity, at: UnixNanos, status: &'a [u8]) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_node("store a status", node, at, Some(status)))
+    }
+
+    fn outbox_page(&self, after: Option<Ulid>, limit: u32) -> StoreFuture<'_, Vec<OutboxRow>> {
+        Box::pin(outbox::page(&self.readers, after, limit))
+    }
+
+    fn put_outcome<'a>(&'a self, row: &'a OutboxRow) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_outcome(row))
+    }
+
+    fn outbox_totals(&self) -> StoreFuture<'_, OutboxTotals> {
+        Box::pin(outbox::totals(&self.readers))
+    }
+
+    fn deliveries(&self, incident: Ulid) -> StoreFuture<'_, Vec<Delivery>> {
+        Box::pin(outbox::deliveries(&self.readers, incident))
+    }
+
+    fn list_incidents<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a Filter,
+        after: Option<&'a Cursor>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<Incident>> {
+        Box::pin(incident::list(&self.readers, scope, filter, after, limit))
+    }
+
+    fn find_incidents<'a>(&'a self, scope: &'a Scope, prefix: &'a str) -> StoreFuture<'a, Vec<Incident>> {
+        Box::pin(incident::find(&self.readers, scope, prefix))
+    }
+
+    fn list_findings<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a Filter,
+        after: Option<&'a Cursor>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<(StoredOccurrence, bool)>> {
+        Box::pin(occurrence::list(&self.readers, scope, filter, after, limit))
+    }
+
+    fn log<'a>(&'a self, scope: &'a Scope, key: Key) -> StoreFuture<'a, Option<StoredLog>> {
+        Box::pin(log::get(&self.readers, scope, key))
+    }
+
+    fn nodes<'a>(&'a self, cluster: &'a str) -> StoreFuture<'a, Vec<StoredNode>> {
+        Box::pin(node::list(&self.readers, cluster))
+    }
+
+    fn prune(&self, before: UnixNanos, limit: u32) -> StoreFuture<'_, u64> {
+        Box::pin(self.forget(before, limit))
+    }
+
+    fn describe(&self) -> (String, u32) {
+        (format!("sqlite {}", self.path.display()), migrations::KNOWN)
+    }
+}

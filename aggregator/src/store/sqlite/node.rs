@@ -1,0 +1,107 @@
+//! Nodes with their latest status, and how far each agent's spool is stored.
+
+use inquest_shared::clock::UnixNanos;
+use sqlx::{FromRow, SqliteConnection};
+
+use super::{error::refused, readers::Readers};
+use crate::{
+    record::{NodeIdentity, StoredNode},
+    store::StoreError,
+};
+
+#[derive(FromRow)]
+struct Row {
+    cluster: String,
+    uid: String,
+    name: String,
+    enrolled_at: i64,
+    last_seen: i64,
+    status: Vec<u8>,
+}
+
+impl From<Row> for StoredNode {
+    fn from(row: Row) -> Self {
+        Self {
+            node: NodeIdentity {
+                cluster: row.cluster,
+                uid: row.uid,
+                name: row.name,
+            },
+            enrolled_at: UnixNanos(row.enrolled_at),
+            last_seen: UnixNanos(row.last_seen),
+            status: row.status,
+        }
+    }
+}
+
+/// Registers a node or notes that it is alive; `status` replaces the one held. The first enrolment stays.
+pub(super) async fn put(
+    tx: &mut SqliteConnection,
+    what: &'static str,
+    node: &NodeIdentity,
+    at: UnixNanos,
+    status: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO node (cluster, uid, name, enrolled_at, last_seen, status) VALUES (?1, ?2, ?3, ?4, ?4, coalesce(?5, x''))
+         ON CONFLICT (cluster, uid) DO UPDATE SET
+             name = ?3, last_seen = max(last_seen, ?4), status = coalesce(?5, status)",
+    )
+    .bind(&node.cluster)
+    .bind(&node.uid)
+    .bind(&node.name)
+    .bind(at.0)
+    .bind(status)
+    .execute(tx)
+    .await
+    .map_err(refused(what))?;
+    Ok(())
+}
+
+/// By cluster and name.
+pub(super) async fn list(readers: &Readers, cluster: &str) -> Result<Vec<StoredNode>, StoreError> {
+    let rows: Vec<Row> = readers
+        .all(
+            "list nodes",
+            sqlx::query_as(
+                "SELECT cluster, uid, name, enrolled_at, last_seen, status FROM node
+         WHERE ?1 = '' OR cluster = ?1 ORDER BY cluster, name, uid",
+            )
+            .bind(cluster),
+        )
+        .await?;
+    Ok(rows.into_iter().map(StoredNode::from).collect())
+}
+
+/// Raises the mark of an epoch; it never falls.
+pub(super) async fn raise_mark(
+    tx: &mut SqliteConnection,
+    what: &'static str,
+    node: &NodeIdentity,
+    epoch: u64,
+    seq: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO mark (cluster, node_uid, epoch, seq) VALUES (?, ?, ?, ?)
+         ON CONFLICT (cluster, node_uid, epoch) DO UPDATE SET seq = max(seq, excluded.seq)",
+    )
+    .bind(&node.cluster)
+    .bind(&node.uid)
+    .bind(epoch.cast_signed())
+    // no spool gets that far; only a forged number ends up there
+    .bind(i64::try_from(seq).unwrap_or(i64::MAX))
+    .execute(tx)
+    .await
+    .map_err(refused(what))?;
+    Ok(())
+}
+
+/// Mark of an epoch; 0 when unknown.
+pub(super) async fn mark(readers: &Readers, node: &NodeIdentity, epoch: u64) -> Result<u64, StoreError> {
+    let query = sqlx::query_as("SELECT seq FROM mark WHERE cluster = ? AND node_uid = ? AND epoch = ?")
+        .bind(&node.cluster)
+        .bind(&node.uid)
+        .bind(epoch.cast_signed());
+    let found: Vec<(i64,)> = readers.all("read a mark", query).await?;
+    Ok(found.first().map_or(0, |(seq,)| u64::try_from(*seq).unwrap_or(0)))
+}
