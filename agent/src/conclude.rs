@@ -44,7 +44,7 @@ pub struct Conclude {
 }
 
 impl Conclude {
-    /// Runs until the token ends or every source is gone.
+    /// Runs until the token ends.
     pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>, token: CancellationToken) {
         let begun = Instant::now();
         let mut save_at = begun + SAVE_EVERY;
@@ -55,10 +55,8 @@ impl Conclude {
             let observation = tokio::select! {
                 biased;
                 () = token.cancelled() => break,
-                observation = observations.recv() => match observation {
-                    Some(observation) => Some(observation),
-                    None => break,
-                },
+                // Closed when every source is switched off: then only the timers are left.
+                Some(observation) = observations.recv() => Some(observation),
                 () = sleep_until(wake) => None,
             };
             let now = self.moment(begun);
@@ -75,7 +73,10 @@ impl Conclude {
 
     fn moment(&self, begun: Instant) -> Moment {
         let mono_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Moment { wall: self.clock.now(), mono_us }
+        Moment {
+            wall: self.clock.now(),
+            mono_us,
+        }
     }
 
     fn spool(&self, findings: &[Finding]) {

@@ -53,8 +53,16 @@ impl Metrics {
         Self {
             statuses,
             spools: [("findings", findings), ("logs", logs)],
-            live: registry.register("source_live", "1 live, 0 degraded, -1 blind or absent", Family::default()),
-            lost: registry.register("source_lost_records", "Records lost before they could be read", Family::default()),
+            live: registry.register(
+                "source_live",
+                "1 live, 0 degraded, -1 blind or absent",
+                Family::default(),
+            ),
+            lost: registry.register(
+                "source_lost_records",
+                "Records lost before they could be read",
+                Family::default(),
+            ),
             records: family("spool_records", "Records that wait for acknowledgement"),
             bytes: family("spool_bytes", "Bytes on disk"),
             observed: family("spool_observed_records", "Records ever given to the spool"),
@@ -93,7 +101,10 @@ impl Metrics {
             self.bytes.get_or_create(&label).set(whole(stats.disk_bytes));
             self.observed.get_or_create(&label).set(whole(outgoing.observed()));
             for ((class, _), count) in &stats.shed {
-                let label = ShedLabel { spool, class: class.name() };
+                let label = ShedLabel {
+                    spool,
+                    class: class.name(),
+                };
                 self.shed.get_or_create(&label).set(whole(*count));
             }
         }

@@ -13,7 +13,12 @@ use crate::host::kmsg::{Gap, Stamped};
 #[derive(Debug, Clone)]
 pub enum Observation {
     /// A record of the kernel log that may belong to an out-of-memory report.
-    Kernel(Stamped),
+    Kernel {
+        /// The record.
+        record: Stamped,
+        /// Memory cgroup of the process that it says was killed, looked up while the process was still there.
+        victim_cgroup: Option<String>,
+    },
     /// Records that the kernel's ring lost before they were read.
     KernelGap(Gap),
     /// Whether the kernel log is being read; decides whether counters are the first witness.

@@ -23,7 +23,11 @@ impl Outgoing {
     #[must_use]
     pub fn new(spool: Spool) -> Self {
         let observed = Arc::new(AtomicU64::new(0));
-        Self { spool: Arc::new(Mutex::new(spool)), appended: Arc::new(watch::Sender::new(0)), observed }
+        Self {
+            spool: Arc::new(Mutex::new(spool)),
+            appended: Arc::new(watch::Sender::new(0)),
+            observed,
+        }
     }
 
     /// Takes a record and wakes the uplink.

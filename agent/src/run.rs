@@ -71,7 +71,9 @@ struct Parts {
 /// Start-up that cannot work (state directory, listener) and a stop that did not come to an end in time.
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot listen for signals")?;
-    let listener = TcpListener::bind(config.status).await.with_context(|| format!("cannot listen on {}", config.status))?;
+    let listener = TcpListener::bind(config.status)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.status))?;
     let parts = Parts::open(config)?;
     let supervisor = Supervisor::new(Arc::clone(&parts.clock));
     supervisor.register_metrics(&parts.registry);
@@ -93,7 +95,8 @@ impl Parts {
         let state = StateFile::open(&config.state_dir, &boot_id, clock.now());
         let spool = |name: &str, max| {
             let dir = config.state_dir.join(name);
-            let (spool, recovery) = Spool::open(&dir, Limits::of(max)).with_context(|| format!("spool {}", dir.display()))?;
+            let (spool, recovery) =
+                Spool::open(&dir, Limits::of(max)).with_context(|| format!("spool {}", dir.display()))?;
             tracing::info!(spool = name, ?recovery, "spool");
             anyhow::Ok(Outgoing::new(spool))
         };
@@ -103,7 +106,18 @@ impl Parts {
         let health = Health::new(&registry);
         health.declare(uplink::CONDITION, Need::Required);
         let statuses = Statuses::new(Arc::clone(&clock));
-        Ok(Self { config, paths, clock, statuses, findings, logs, state, boot_id, health, registry })
+        Ok(Self {
+            config,
+            paths,
+            clock,
+            statuses,
+            findings,
+            logs,
+            state,
+            boot_id,
+            health,
+            registry,
+        })
     }
 }
 
@@ -119,17 +133,33 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
     let (logs, log_queue) = mpsc::channel(LOG_RECORDS);
     let (running, running_now) = watch::channel(Running::new());
     start_uplink(&parts, &uplink);
-    start_containerd(&parts, &sources, running, Outputs { observations: observations.clone(), logs })?;
+    start_containerd(
+        &parts,
+        &sources,
+        running,
+        Outputs {
+            observations: observations.clone(),
+            logs,
+        },
+    )?;
     start_counters(&parts, &sources, running_now, observations.clone());
     let kmsg_seq = start_kmsg(&parts, &sources, observations)?;
     start_log_spool(&parts, &detection, log_queue);
-    let Parts { registry, health, statuses, findings, logs, .. } = &parts;
+    let Parts {
+        registry,
+        health,
+        statuses,
+        findings,
+        logs,
+        ..
+    } = &parts;
     let metrics = Metrics::register(registry, statuses.clone(), findings.clone(), logs.clone());
     let (registry, health) = (registry.clone(), health.clone());
     // The listener is a socket: a second start of the page needs a copy of it.
     let listener = Arc::new(listener.into_std().context("status listener")?);
     pages.spawn("status page", Restart::OnFailure, move |token| {
-        let (listener, registry, health, metrics) = (Arc::clone(&listener), registry.clone(), health.clone(), metrics.clone());
+        let (listener, registry, health, metrics) =
+            (Arc::clone(&listener), registry.clone(), health.clone(), metrics.clone());
         async move {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
             tokio::select! {
@@ -149,18 +179,29 @@ fn start_detection(
     queue: mpsc::Receiver<Observation>,
     kmsg_seq: watch::Receiver<Option<u64>>,
 ) {
-    let made = parts.registry.register("findings_made", "Versions of findings that detection made", Counter::default());
+    let made = parts.registry.register(
+        "findings_made",
+        "Versions of findings that detection made",
+        Counter::default(),
+    );
     // The kernel prints pages; every architecture of today has at least 4 KiB.
     let page_bytes = procfs::page_bytes(&parts.paths).unwrap_or(4096);
     let conclude = Conclude {
-        fusion: Fusion::new(parts.boot_id, parts.state.state().since, page_bytes),
+        fusion: Fusion::new(
+            parts.boot_id,
+            parts.state.state().since,
+            &parts.config.sources.cgroup.scope,
+            page_bytes,
+        ),
         findings: parts.findings,
         state: parts.state,
         kmsg_seq,
         clock: parts.clock,
         made,
     };
-    spawn_once(stage, "detection", (conclude, queue), |(conclude, queue), token| conclude.run(queue, token));
+    spawn_once(stage, "detection", (conclude, queue), |(conclude, queue), token| {
+        conclude.run(queue, token)
+    });
 }
 
 /// Starts a task that owns a queue: there is nothing to start it again from, so its end before the stop is a defect that
@@ -188,7 +229,8 @@ fn start_kmsg(
     if !parts.config.sources.kmsg.enabled {
         let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.kmsg.enabled: true");
         parts.statuses.set(kmsg::NAME, off);
-        out.try_send(Observation::KernelLog { live: false }).context("observation queue")?;
+        out.try_send(Observation::KernelLog { live: false })
+            .context("observation queue")?;
         return Ok(watch::channel(None).1);
     }
     let (batches, queue) = mpsc::channel(KERNEL_BATCHES);
@@ -202,10 +244,13 @@ fn start_kmsg(
         batches,
     )?;
     let last_seq = reader.last_seq();
-    let parts = (reader, queue, out, parts.statuses.clone());
-    spawn_once(stage, "kernel log", parts, |(reader, queue, out, statuses), token| {
-        kmsg::run(reader, queue, out, statuses, token)
-    });
+    let parts = (reader, queue, out, parts.paths.clone(), parts.statuses.clone());
+    spawn_once(
+        stage,
+        "kernel log",
+        parts,
+        |(reader, queue, out, paths, statuses), token| kmsg::run(reader, queue, out, paths, statuses, token),
+    );
     Ok(last_seq)
 }
 
@@ -215,7 +260,12 @@ fn start_counters(parts: &Parts, stage: &Stage, running: watch::Receiver<Running
         let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.cgroup.enabled: true");
         return parts.statuses.set(kill_counter::NAME, off);
     }
-    let (paths, poll, clock, statuses) = (parts.paths.clone(), config.poll.0, Arc::clone(&parts.clock), parts.statuses.clone());
+    let (paths, poll, clock, statuses) = (
+        parts.paths.clone(),
+        config.poll.0,
+        Arc::clone(&parts.clock),
+        parts.statuses.clone(),
+    );
     stage.spawn("cgroups", Restart::OnFailure, move |token| {
         let counters = KillCounters {
             paths: paths.clone(),
@@ -240,13 +290,20 @@ fn start_containerd(
 ) -> anyhow::Result<()> {
     let config = parts.config.sources.containerd.clone();
     if !config.enabled {
-        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.containerd.enabled: true");
+        let off = SourceHealth::not(
+            SourceState::Absent,
+            "switched off",
+            "set sources.containerd.enabled: true",
+        );
         parts.statuses.set(containerd::NAME, off);
         return Ok(());
     }
     let redactor = Arc::new(Redactor::new(&parts.config.redaction_patterns)?);
     let tail = &parts.config.log_tail;
-    let tail = TailLimits { bytes: tail.max_bytes.0, lines: usize::try_from(tail.max_lines)? };
+    let tail = TailLimits {
+        bytes: tail.max_bytes.0,
+        lines: usize::try_from(tail.max_lines)?,
+    };
     let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
     stage.spawn("containerd", Restart::OnFailure, move |token| {
         let source = Containerd {
@@ -270,17 +327,27 @@ fn start_containerd(
 }
 
 fn start_log_spool(parts: &Parts, stage: &Stage, queue: mpsc::Receiver<LogRecord>) {
-    spawn_once(stage, "log spool", (parts.logs.clone(), queue), |(logs, mut queue), token| async move {
-        while let Some(Some(record)) = token.run_until_cancelled(queue.recv()).await {
-            if let Err(error) = logs.append(&record.encode(), Shed::Detail) {
-                tracing::warn!(key = %record.finding, %error, "a log tail was not spooled");
+    spawn_once(
+        stage,
+        "log spool",
+        (parts.logs.clone(), queue),
+        |(logs, mut queue), token| async move {
+            while let Some(Some(record)) = token.run_until_cancelled(queue.recv()).await {
+                if let Err(error) = logs.append(&record.encode(), Shed::Detail) {
+                    tracing::warn!(key = %record.finding, %error, "a log tail was not spooled");
+                }
             }
-        }
-    });
+            // No source sends logs on this host; that is no reason to end.
+            token.cancelled().await;
+        },
+    );
 }
 
 fn start_uplink(parts: &Parts, stage: &Stage) {
-    for (name, outgoing) in [("finding sync", parts.findings.clone()), ("log sync", parts.logs.clone())] {
+    for (name, outgoing) in [
+        ("finding sync", parts.findings.clone()),
+        ("log sync", parts.logs.clone()),
+    ] {
         stage.spawn(name, Restart::OnFailure, move |token| {
             let outgoing = outgoing.clone();
             async move {
@@ -313,7 +380,10 @@ fn uplink_config(parts: &Parts) -> UplinkConfig {
     let node_name = parts.config.node_name.clone().unwrap_or_else(host_name);
     UplinkConfig {
         address: aggregator.address.to_string(),
-        server_name: aggregator.server_name.clone().unwrap_or_else(|| aggregator.address.host().to_owned()),
+        server_name: aggregator
+            .server_name
+            .clone()
+            .unwrap_or_else(|| aggregator.address.host().to_owned()),
         ca_file: aggregator.ca_file.clone(),
         bootstrap_secret_file: parts.config.bootstrap_secret_file.clone(),
         host_id: machine::id(&node_name),

@@ -46,15 +46,29 @@ impl StateFile {
     #[must_use]
     pub fn open(dir: &Path, boot_id: &str, now: UnixNanos) -> Self {
         let path = dir.join("state.json");
-        let read = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
+        let read = std::fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
         if read.is_none() {
             tracing::info!(path = %path.display(), "no earlier state: what is older than this start is look-back");
         }
-        let mut state = read.clone().unwrap_or(State { since: now, boot_id: boot_id.to_owned(), kmsg_seq: None });
+        let mut state = read.clone().unwrap_or(State {
+            since: now,
+            boot_id: boot_id.to_owned(),
+            kmsg_seq: None,
+        });
         if state.boot_id != boot_id {
-            state = State { since: state.since, boot_id: boot_id.to_owned(), kmsg_seq: None };
+            state = State {
+                since: state.since,
+                boot_id: boot_id.to_owned(),
+                kmsg_seq: None,
+            };
         }
-        Self { path, state, written: read }
+        Self {
+            path,
+            state,
+            written: read,
+        }
     }
 
     /// The state.
@@ -76,7 +90,10 @@ impl StateFile {
         if self.written.as_ref() == Some(&self.state) {
             return Ok(());
         }
-        self.write().map_err(|source| StateError { path: self.path.clone(), source })?;
+        self.write().map_err(|source| StateError {
+            path: self.path.clone(),
+            source,
+        })?;
         self.written = Some(self.state.clone());
         Ok(())
     }
@@ -119,6 +136,9 @@ mod tests {
     fn a_damaged_state_starts_anew_instead_of_failing() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("state.json"), b"{\"since\": ").unwrap();
-        assert_eq!(StateFile::open(dir.path(), "b", UnixNanos(4)).state().since, UnixNanos(4));
+        assert_eq!(
+            StateFile::open(dir.path(), "b", UnixNanos(4)).state().since,
+            UnixNanos(4)
+        );
     }
 }

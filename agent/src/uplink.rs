@@ -145,9 +145,18 @@ impl Uplink {
         let ca = self.ca()?;
         let identity = Identity::enrol(&self.config, self.endpoint(self.tls(&ca))?, self.clock.as_ref()).await?;
         let tls = self.tls(&ca).identity(identity.tls());
-        let channel = self.endpoint(tls)?.connect().await.map_err(|source| self.connect_error(source))?;
+        let channel = self
+            .endpoint(tls)?
+            .connect()
+            .await
+            .map_err(|source| self.connect_error(source))?;
         let renew = Instant::now() + identity.renew_after;
-        tracing::info!(cluster = identity.cluster, node = identity.node_name, server = identity.server_id, "enrolled");
+        tracing::info!(
+            cluster = identity.cluster,
+            node = identity.node_name,
+            server = identity.server_id,
+            "enrolled"
+        );
         tokio::select! {
             ended = findings::run(self, channel.clone()) => ended,
             ended = logs::run(self, channel) => ended,
@@ -156,13 +165,23 @@ impl Uplink {
     }
 
     fn ca(&self) -> Result<Certificate, UplinkError> {
-        let path = self.config.ca_file.clone().ok_or(UplinkError::Unset("aggregator.ca_file"))?;
-        let pem = std::fs::read(&path).map_err(|source| UplinkError::File { what: "the authority", path, source })?;
+        let path = self
+            .config
+            .ca_file
+            .clone()
+            .ok_or(UplinkError::Unset("aggregator.ca_file"))?;
+        let pem = std::fs::read(&path).map_err(|source| UplinkError::File {
+            what: "the authority",
+            path,
+            source,
+        })?;
         Ok(Certificate::from_pem(pem))
     }
 
     fn tls(&self, ca: &Certificate) -> ClientTlsConfig {
-        ClientTlsConfig::new().ca_certificate(ca.clone()).domain_name(&self.config.server_name)
+        ClientTlsConfig::new()
+            .ca_certificate(ca.clone())
+            .domain_name(&self.config.server_name)
     }
 
     fn endpoint(&self, tls: ClientTlsConfig) -> Result<Endpoint, UplinkError> {
@@ -178,7 +197,10 @@ impl Uplink {
     }
 
     fn connect_error(&self, source: tonic::transport::Error) -> UplinkError {
-        UplinkError::Connect { address: self.config.address.clone(), source }
+        UplinkError::Connect {
+            address: self.config.address.clone(),
+            source,
+        }
     }
 }
 

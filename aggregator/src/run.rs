@@ -67,14 +67,20 @@ pub async fn run(config: AggregatorConfig) -> anyhow::Result<()> {
     let supervisor = Supervisor::new(Arc::clone(&parts.clock));
     supervisor.register_metrics(&parts.registry);
     start(&parts, &supervisor, listeners).await?;
-    tracing::info!(server = parts.server_id, cluster = parts.config.cluster_name, "aggregator started");
+    tracing::info!(
+        server = parts.server_id,
+        cluster = parts.config.cluster_name,
+        "aggregator started"
+    );
     Ok(supervisor.run(&mut signals, GRACE).await?)
 }
 
 impl Listeners {
     async fn bind(config: &AggregatorConfig) -> anyhow::Result<Self> {
         let bind = async |address, key| {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (listen.{key})"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (listen.{key})"))
         };
         Ok(Self {
             ingest: bind(config.listen.ingest, "ingest").await?,
@@ -99,13 +105,25 @@ impl Parts {
         let nodes = Nodes::load(store.nodes("").await.context("store")?);
         health.set(STORE, Condition::Ok);
         let server_id = format!("{}-{}", config.cluster_name, server_suffix(clock.now()));
-        Ok(Self { config, store, clock, nodes, registry, health, server_id })
+        Ok(Self {
+            config,
+            store,
+            clock,
+            nodes,
+            registry,
+            health,
+            server_id,
+        })
     }
 }
 
 /// Tells one run of the program from another in answers and logs.
 fn server_suffix(now: UnixNanos) -> String {
-    Key::of(b"server", &[&now.0.to_le_bytes(), &std::process::id().to_le_bytes()]).to_string().chars().take(8).collect()
+    Key::of(b"server", &[&now.0.to_le_bytes(), &std::process::id().to_le_bytes()])
+        .to_string()
+        .chars()
+        .take(8)
+        .collect()
 }
 
 /// Starts every task; stages stop in this order: listeners, the writer, senders, housekeeping.
@@ -126,7 +144,11 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners) -> 
 fn start_dispatcher(parts: &Parts, stage: &Stage) -> anyhow::Result<Dispatcher> {
     let stdout: notify::stdout::Writer = Arc::new(std::sync::Mutex::new(std::io::stdout()));
     let card = Arc::new(|incident: &Incident| text::card(incident, &[], Lang::En, &TimeZone::system(), Paint::Plain));
-    let surroundings = Surroundings { clock: Arc::clone(&parts.clock), stdout, card };
+    let surroundings = Surroundings {
+        clock: Arc::clone(&parts.clock),
+        stdout,
+        card,
+    };
     let receivers = notify::build_all(&parts.config.receivers, &surroundings)?;
     let dispatcher = Dispatcher::new(Arc::clone(&parts.store), receivers, &parts.clock, &parts.registry);
     let running = dispatcher.clone();
@@ -152,11 +174,16 @@ async fn start_pipeline(parts: &Parts, stage: &Stage, dispatcher: Dispatcher) ->
     .await
     .context("store")?;
     // The sender lives as long as the writer: a configuration that is read again would speak through it.
-    spawn_once(stage, "writer", (pipeline, rules), |(pipeline, rules), token| async move {
-        let outcome = pipeline.run(token).await;
-        drop(rules);
-        Ok(outcome?)
-    });
+    spawn_once(
+        stage,
+        "writer",
+        (pipeline, rules),
+        |(pipeline, rules), token| async move {
+            let outcome = pipeline.run(token).await;
+            drop(rules);
+            Ok(outcome?)
+        },
+    );
     Ok(intake)
 }
 
@@ -173,14 +200,24 @@ fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Int
     let config = &parts.config;
     let now = parts.clock.now();
     let authority = Authority::open(&config.tls.ca_dir, now).context("certificate authority")?;
-    let identity = authority.server_identity(&config.tls.names, now).context("server certificate")?;
-    let secret = config.bootstrap_secret_file.as_ref().map(Secret::from_file).transpose()?;
+    let identity = authority
+        .server_identity(&config.tls.names, now)
+        .context("server certificate")?;
+    let secret = config
+        .bootstrap_secret_file
+        .as_ref()
+        .map(Secret::from_file)
+        .transpose()?;
     if secret.is_none() {
         tracing::warn!("enrolment.bootstrap_secret_file is not set: no agent can enrol");
     }
     let ingest = Ingest {
         authority,
-        enrolment: Enrolment { cluster: config.cluster_name.clone(), secret, ttl: MAX_TTL },
+        enrolment: Enrolment {
+            cluster: config.cluster_name.clone(),
+            secret,
+            ttl: MAX_TTL,
+        },
         store: Arc::clone(&parts.store),
         intake,
         nodes: parts.nodes.clone(),
@@ -189,12 +226,15 @@ fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Int
         metrics: IngestMetrics::new(&parts.registry),
     };
     let health = parts.health.clone();
-    spawn_once(stage, "ingest", (listener, identity, ingest, health), |(listener, identity, ingest, health), token| {
-        async move {
+    spawn_once(
+        stage,
+        "ingest",
+        (listener, identity, ingest, health),
+        |(listener, identity, ingest, health), token| async move {
             health.set(INGEST, Condition::Ok);
             Ok(ingest::serve(listener, &identity, ingest, token).await?)
-        }
-    });
+        },
+    );
     Ok(())
 }
 
@@ -213,10 +253,15 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
         },
     };
     let health = parts.health.clone();
-    spawn_once(stage, "api", (listener, server, health), |(listener, server, health), token| async move {
-        health.set(API, Condition::Ok);
-        Ok(api::serve(listener, server, token).await?)
-    });
+    spawn_once(
+        stage,
+        "api",
+        (listener, server, health),
+        |(listener, server, health), token| async move {
+            health.set(API, Condition::Ok);
+            Ok(api::serve(listener, server, token).await?)
+        },
+    );
 }
 
 fn start_housekeeping(parts: &Parts, stage: &Stage) {
@@ -255,10 +300,15 @@ async fn prune(
 
 fn start_status(parts: &Parts, stage: &Stage, listener: TcpListener) {
     let (registry, health) = (parts.registry.clone(), parts.health.clone());
-    spawn_once(stage, "status page", (listener, registry, health), |(listener, registry, health), token| async move {
-        status_server(listener, registry, health, token).await;
-        Ok(())
-    });
+    spawn_once(
+        stage,
+        "status page",
+        (listener, registry, health),
+        |(listener, registry, health), token| async move {
+            status_server(listener, registry, health, token).await;
+            Ok(())
+        },
+    );
 }
 
 /// Starts a task that owns a socket or a queue: its end before the stop is a defect that ends the program, and the next

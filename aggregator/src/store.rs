@@ -108,11 +108,23 @@ pub trait Store: Send + Sync + 'static {
     fn deliveries(&self, incident: Ulid) -> StoreFuture<'_, Vec<Delivery>>;
 
     /// Incidents, newest `last_seen` first.
-    fn list_incidents<'a>(&'a self, scope: &'a Scope, filter: &'a Filter, after: Option<&'a Cursor>, limit: u32) -> StoreFuture<'a, Vec<Incident>>;
+    fn list_incidents<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a Filter,
+        after: Option<&'a Cursor>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<Incident>>;
     /// Incidents whose ULID begins with `prefix`, at most two (to tell "ambiguous").
     fn find_incidents<'a>(&'a self, scope: &'a Scope, prefix: &'a str) -> StoreFuture<'a, Vec<Incident>>;
     /// Findings, newest `observed_at` first, each with whether a log is stored.
-    fn list_findings<'a>(&'a self, scope: &'a Scope, filter: &'a Filter, after: Option<&'a Cursor>, limit: u32) -> StoreFuture<'a, Vec<(StoredOccurrence, bool)>>;
+    fn list_findings<'a>(
+        &'a self,
+        scope: &'a Scope,
+        filter: &'a Filter,
+        after: Option<&'a Cursor>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<(StoredOccurrence, bool)>>;
     /// Log tail of a finding.
     fn log<'a>(&'a self, scope: &'a Scope, key: Key) -> StoreFuture<'a, Option<StoredLog>>;
     /// Nodes by cluster ("" = all) and name.
@@ -124,4 +136,3 @@ pub trait Store: Send + Sync + 'static {
     /// Kind, location and schema version, without secrets.
     fn describe(&self) -> (String, u32);
 }
-

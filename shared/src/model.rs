@@ -11,13 +11,13 @@ mod verdict;
 
 pub use coded::UnknownCode;
 pub use evidence::{
-    CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt,
-    MAX_EVIDENCE, MemoryConsumer, RuntimeExit,
+    CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, MAX_EVIDENCE,
+    MemoryConsumer, RuntimeExit,
 };
 pub use finding::{Discovery, Finding, FindingKind};
 pub use incident::{
-    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS,
-    MAX_NAMES, Names, Occurrence, TransitionKind, Workload,
+    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS, MAX_NAMES, Names, Occurrence,
+    TransitionKind, Workload,
 };
 pub use key::{BadKey, Key};
 pub use subject::{MAX_NAME_BYTES, Owner, Subject, clean_name, guess_owner};

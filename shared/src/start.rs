@@ -79,13 +79,19 @@ struct Arguments {
 fn arguments(about: &About) -> Result<Arguments, clap::Error> {
     let matches = command(about).try_get_matches()?;
     let default = PathBuf::from(about.default_file);
-    let file = matches.get_one::<PathBuf>("config").cloned().or_else(|| default.exists().then_some(default));
+    let file = matches
+        .get_one::<PathBuf>("config")
+        .cloned()
+        .or_else(|| default.exists().then_some(default));
     let mut config = Inputs::from_process(file);
     for setting in matches.get_many::<String>("set").unwrap_or_default() {
         let (path, value) = setting.split_once('=').unwrap_or((setting, ""));
         config = config.with_flag(path, value);
     }
-    Ok(Arguments { config, print_config: matches.get_flag("print-config") })
+    Ok(Arguments {
+        config,
+        print_config: matches.get_flag("print-config"),
+    })
 }
 
 fn command(about: &About) -> Command {
@@ -123,7 +129,9 @@ fn runtime(threads: Threads) -> io::Result<tokio::runtime::Runtime> {
         Threads::Cores => tokio::runtime::Builder::new_multi_thread(),
     };
     if threads == Threads::One {
-        builder.max_blocking_threads(BLOCKING_THREADS).thread_stack_size(STACK_BYTES);
+        builder
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_stack_size(STACK_BYTES);
     }
     builder.enable_all().build()
 }

@@ -61,7 +61,12 @@ pub enum WireError {
 
 /// Bytes of one fact for comparing versions of it; the same for equal facts.
 pub(crate) fn encode_fact(evidence: &Evidence) -> Vec<u8> {
-    pb::Evidence { at_ns: evidence.at.0, fact: Some((&evidence.fact).into()), ..pb::Evidence::default() }.encode_to_vec()
+    pb::Evidence {
+        at_ns: evidence.at.0,
+        fact: Some((&evidence.fact).into()),
+        ..pb::Evidence::default()
+    }
+    .encode_to_vec()
 }
 
 /// Refuses more than `limit` of something.

@@ -34,6 +34,15 @@ pub struct Moment {
     pub mono_us: u64,
 }
 
+/// What is known of a kernel report besides its lines.
+#[derive(Debug, Default)]
+struct Witness {
+    /// It was in the ring before the agent came.
+    backlog: bool,
+    /// Cgroup of the victim, looked up while it was still there.
+    cgroup: Option<String>,
+}
+
 /// A finding that was made, and until when it may change.
 #[derive(Debug, Clone)]
 struct Recent {
@@ -52,6 +61,8 @@ pub struct Fusion {
     boot_id: String,
     /// Begin of the agent's record on this node; what is older is look-back.
     since: UnixNanos,
+    /// Cgroup path of this node, without a slash at the end; empty takes everything.
+    scope: String,
     /// The kernel log is being read, or nothing says that it is not.
     kernel_live: bool,
     assembler: Assembler,
@@ -61,10 +72,12 @@ pub struct Fusion {
 }
 
 impl Fusion {
-    /// A fresh state. `since` is when the agent first started on this node; `page_bytes` the page size of the kernel.
+    /// A fresh state. `since` is when the agent first started on this node; `scope` the cgroup below which its containers
+    /// live ("/" for a node that has the kernel to itself); `page_bytes` the page size of the kernel.
     #[must_use]
-    pub fn new(boot_id: String, since: UnixNanos, page_bytes: u64) -> Self {
+    pub fn new(boot_id: String, since: UnixNanos, scope: &str, page_bytes: u64) -> Self {
         Self {
+            scope: scope.trim_end_matches('/').to_owned(),
             boot_id,
             since,
             kernel_live: true,
@@ -78,10 +91,17 @@ impl Fusion {
     /// Takes one observation; gives the findings that it makes or changes.
     pub fn observe(&mut self, observation: Observation, now: Moment) -> Vec<Finding> {
         match observation {
-            Observation::Kernel(stamped) => {
+            Observation::Kernel { record, victim_cgroup } => {
                 self.kernel_live = true;
-                let reports = self.assembler.push(&stamped, now.mono_us);
-                reports.into_iter().flat_map(|report| self.on_report(report, stamped.backlog, now)).collect()
+                let reports = self.assembler.push(&record, now.mono_us);
+                let witness = Witness {
+                    backlog: record.backlog,
+                    cgroup: victim_cgroup,
+                };
+                reports
+                    .into_iter()
+                    .flat_map(|report| self.on_report(report, &witness, now))
+                    .collect()
             }
             Observation::KernelGap(_) => {
                 self.assembler.gap();
@@ -103,14 +123,21 @@ impl Fusion {
             Observation::Exit(exit) => self.on_exit(&exit, now),
             Observation::RuntimeOom { instance, at, source } => self.on_runtime_oom(&instance, at, source),
             Observation::KillCounter(step) => self.on_counter(step, now),
-            Observation::Log { instance, finished_at, excerpt } => self.on_log(&instance, finished_at, excerpt),
+            Observation::Log {
+                instance,
+                finished_at,
+                excerpt,
+            } => self.on_log(&instance, finished_at, excerpt),
         }
     }
 
     /// Gives what falls due: revised reports, held kills, unexplained counters. Forgets what is old.
     pub fn tick(&mut self, now: Moment) -> Vec<Finding> {
         let reports = self.assembler.flush(now.mono_us);
-        let mut out: Vec<Finding> = reports.into_iter().flat_map(|r| self.on_report(r, false, now)).collect();
+        let mut out: Vec<Finding> = reports
+            .into_iter()
+            .flat_map(|r| self.on_report(r, &Witness::default(), now))
+            .collect();
         for recent in &mut self.recent {
             if recent.held_until.is_some_and(|until| until <= now.mono_us) {
                 recent.held_until = None;
@@ -118,7 +145,11 @@ impl Fusion {
             }
         }
         out.extend(self.on_audit_due(now));
-        while self.recent.front().is_some_and(|r| r.made_us.saturating_add(JOIN_US) < now.mono_us) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|r| r.made_us.saturating_add(JOIN_US) < now.mono_us)
+        {
             self.recent.pop_front();
         }
         self.containers.expire(now.mono_us);
@@ -129,7 +160,10 @@ impl Fusion {
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         let held = self.recent.iter().filter_map(|r| r.held_until).min();
-        [self.assembler.next_deadline(), held, self.audit.next_deadline()].into_iter().flatten().min()
+        [self.assembler.next_deadline(), held, self.audit.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a report or a counter is still open; the kernel cursor must not move past it.
@@ -157,7 +191,12 @@ impl Fusion {
             self.recent.pop_front();
         }
         let sent = held_until.is_none().then(|| finding.clone());
-        self.recent.push_back(Recent { finding, pid, made_us: now.mono_us, held_until });
+        self.recent.push_back(Recent {
+            finding,
+            pid,
+            made_us: now.mono_us,
+            held_until,
+        });
         sent
     }
 

@@ -82,7 +82,12 @@ impl Containerd {
 
     async fn connect_and_follow(&self, follower: &mut Follower) -> SourceHealth {
         let Some(socket) = self.sockets.iter().find(|path| path.exists()) else {
-            let tried = self.sockets.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+            let tried = self
+                .sockets
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
             return SourceHealth::not(
                 SourceState::Absent,
                 "not running",
@@ -93,7 +98,11 @@ impl Containerd {
             Ok((channel, version)) => {
                 self.statuses.set(NAME, SourceHealth::live(version));
                 follower.follow(self, channel).await;
-                SourceHealth::not(SourceState::Blind, "connection lost", "containerd is restarting or stopped")
+                SourceHealth::not(
+                    SourceState::Blind,
+                    "connection lost",
+                    "containerd is restarting or stopped",
+                )
             }
             Err(error) => SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy()),
         }

@@ -80,15 +80,30 @@ impl KillCounters {
             if !moved && audit.knows(instance) {
                 continue;
             }
-            let read = mount.as_ref().ok().and_then(|mount| counters::read_path(mount, cgroup).ok());
+            let read = mount
+                .as_ref()
+                .ok()
+                .and_then(|mount| counters::read_path(mount, cgroup).ok());
             if let Some((before, after)) = read.and_then(|m| m.oom_kill).and_then(|v| audit.step(instance, v)) {
-                let step = KillCounter { instance: instance.clone(), cgroup: cgroup.clone(), before, after, at: self.clock.now() };
+                let step = KillCounter {
+                    instance: instance.clone(),
+                    cgroup: cgroup.clone(),
+                    before,
+                    after,
+                    at: self.clock.now(),
+                };
                 steps.push(step);
             }
         }
         if let Some((before, after)) = audit.take_node_step() {
             let (instance, cgroup) = (String::new(), String::new());
-            steps.push(KillCounter { instance, cgroup, before, after, at: self.clock.now() });
+            steps.push(KillCounter {
+                instance,
+                cgroup,
+                before,
+                after,
+                at: self.clock.now(),
+            });
         }
         steps
     }

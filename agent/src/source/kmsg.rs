@@ -7,7 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{SourceHealth, SourceState, Statuses};
 use crate::{
-    host::kmsg::{Batch, KmsgReader, ReaderStats, Status},
+    detect::oom::line::OomLine,
+    host::{
+        kmsg::{Batch, KmsgReader, ReaderStats, Stamped, Status},
+        paths::HostPaths,
+        procfs,
+    },
     observation::Observation,
 };
 
@@ -20,6 +25,7 @@ pub async fn run(
     reader: KmsgReader,
     mut batches: mpsc::Receiver<Batch>,
     out: mpsc::Sender<Observation>,
+    paths: HostPaths,
     statuses: Statuses,
     token: CancellationToken,
 ) {
@@ -40,8 +46,11 @@ pub async fn run(
                 if batch.gap.is_some() {
                     publish(&Status::Live, &reader.stats, &statuses);
                 }
-                batch.gap.map(Observation::KernelGap).into_iter()
-                    .chain(batch.records.into_iter().map(Observation::Kernel)).collect()
+                let records = batch.records.into_iter().map(|record| {
+                    let victim_cgroup = victim_cgroup(&record, &paths);
+                    Observation::Kernel { record, victim_cgroup }
+                });
+                batch.gap.map(Observation::KernelGap).into_iter().chain(records).collect()
             }
         };
         for observation in observations {
@@ -53,11 +62,29 @@ pub async fn run(
     reader.stop();
 }
 
+/// The kernel limits how often it prints the head of a report, which names the cgroup, but never the kill line
+/// (`mm/oom_kill.c`). Until its parent has waited for it, a killed process still shows its cgroup.
+fn victim_cgroup(record: &Stamped, paths: &HostPaths) -> Option<String> {
+    if record.backlog {
+        return None;
+    }
+    let OomLine::Kill { victim, .. } = OomLine::parse(&record.record.text)? else {
+        return None;
+    };
+    procfs::memory_cgroup(paths, victim.pid).ok().filter(|path| path != "/")
+}
+
 fn publish(status: &Status, stats: &Arc<ReaderStats>, statuses: &Statuses) {
     let health = match status {
         Status::Opening => return,
         Status::Live => SourceHealth::live("/dev/kmsg"),
         Status::Blind(why) => SourceHealth::not(SourceState::Blind, why.to_string(), why.remedy()),
     };
-    statuses.set(NAME, SourceHealth { lost: stats.lost.load(Ordering::Relaxed), ..health });
+    statuses.set(
+        NAME,
+        SourceHealth {
+            lost: stats.lost.load(Ordering::Relaxed),
+            ..health
+        },
+    );
 }

@@ -69,7 +69,11 @@ impl Tail {
             .collect();
         lines.reverse();
         let truncated = self.truncated || lines.len() < self.lines.len();
-        LogExcerpt { lines, redactions: self.redactions, truncated }
+        LogExcerpt {
+            lines,
+            redactions: self.redactions,
+            truncated,
+        }
     }
 
     /// The whole tail as text.
@@ -85,7 +89,10 @@ impl Tail {
 /// # Errors
 /// [`TailError`].
 pub fn read_tail(path: &Path, limits: TailLimits, redactor: &Redactor) -> Result<Tail, TailError> {
-    let (bytes, cut) = read_end(path, limits.bytes).map_err(|source| TailError { path: path.to_owned(), source })?;
+    let (bytes, cut) = read_end(path, limits.bytes).map_err(|source| TailError {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(parse(&bytes, cut, limits.lines, redactor))
 }
 
@@ -124,7 +131,11 @@ fn parse(bytes: &[u8], cut: bool, limit: usize, redactor: &Redactor) -> Tail {
         redactions += count;
         clean.push(line);
     }
-    Tail { lines: clean, truncated: cut || dropped > 0, redactions }
+    Tail {
+        lines: clean,
+        truncated: cut || dropped > 0,
+        redactions,
+    }
 }
 
 /// Text of one log line, and whether the line ends there. A line of another format is taken whole.
@@ -132,9 +143,7 @@ fn message(raw: &str) -> (&str, bool) {
     let mut parts = raw.splitn(4, ' ');
     let (_time, stream, tag, text) = (parts.next(), parts.next(), parts.next(), parts.next());
     match (stream, tag) {
-        (Some("stdout" | "stderr"), Some(tag)) => {
-            (text.unwrap_or_default(), tag.split(':').next() != Some("P"))
-        }
+        (Some("stdout" | "stderr"), Some(tag)) => (text.unwrap_or_default(), tag.split(':').next() != Some("P")),
         _ => (raw, true),
     }
 }
@@ -167,7 +176,10 @@ mod tests {
         writeln!(file, "2026-01-01T00:00:00.2Z stderr F second half").unwrap();
         write!(file, "2026-01-01T00:00:00.3Z stderr F password=canary").unwrap();
         let tail = read_tail(file.path(), TailLimits { bytes: 400, lines: 4 }, &redactor()).unwrap();
-        assert_eq!(tail.lines, ["line 48", "line 49", "first half, second half", "password=[redacted]"]);
+        assert_eq!(
+            tail.lines,
+            ["line 48", "line 49", "first half, second half", "password=[redacted]"]
+        );
         assert_eq!((tail.redactions, tail.truncated), (1, true));
     }
 
@@ -180,7 +192,11 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = read_tail(Path::new("/nonexistent/0.log"), TailLimits { bytes: 1, lines: 1 }, &redactor());
+        let error = read_tail(
+            Path::new("/nonexistent/0.log"),
+            TailLimits { bytes: 1, lines: 1 },
+            &redactor(),
+        );
         assert_eq!(error.unwrap_err().to_string(), "cannot read the log /nonexistent/0.log");
     }
 

@@ -52,11 +52,21 @@ impl Redactor {
     /// # Errors
     /// [`BadPattern`] names the pattern; retrying does not help.
     pub fn new(extra: &[String]) -> Result<Self, BadPattern> {
-        let all = PATTERNS.iter().map(|p| (*p).to_owned()).chain(extra.iter().cloned()).enumerate();
+        let all = PATTERNS
+            .iter()
+            .map(|p| (*p).to_owned())
+            .chain(extra.iter().cloned())
+            .enumerate();
         let compile = |(index, pattern): (usize, String)| {
-            Regex::new(&pattern).map_err(|source| BadPattern { index: index.saturating_sub(PATTERNS.len()), pattern, source })
+            Regex::new(&pattern).map_err(|source| BadPattern {
+                index: index.saturating_sub(PATTERNS.len()),
+                pattern,
+                source,
+            })
         };
-        Ok(Self { patterns: all.map(compile).collect::<Result<_, _>>()? })
+        Ok(Self {
+            patterns: all.map(compile).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Masks every secret of a line; returns the line and how many were taken out.
@@ -77,7 +87,9 @@ fn mask(pattern: &Regex, text: &str, count: &mut u32) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = 0;
     for found in pattern.captures_iter(text) {
-        let Some(secret) = found.name("secret").or_else(|| found.get(0)) else { continue };
+        let Some(secret) = found.name("secret").or_else(|| found.get(0)) else {
+            continue;
+        };
         out.push_str(text.get(rest..secret.start()).unwrap_or_default());
         rest = secret.end();
         out.push_str(MASK);
@@ -99,8 +111,14 @@ mod tests {
             ("got eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0 ok", "got [redacted] ok"),
             ("-----BEGIN RSA PRIVATE KEY----- canary", "[redacted]"),
             ("key AKIAIOSFODNN7EXAMPLE", "key [redacted]"),
-            ("dial postgres://app:canary@db:5432/x", "dial postgres://app:[redacted]@db:5432/x"),
-            (r#"{"password": "canary", "user": "u"}"#, r#"{"password": "[redacted]", "user": "u"}"#),
+            (
+                "dial postgres://app:canary@db:5432/x",
+                "dial postgres://app:[redacted]@db:5432/x",
+            ),
+            (
+                r#"{"password": "canary", "user": "u"}"#,
+                r#"{"password": "[redacted]", "user": "u"}"#,
+            ),
             ("DB_PASSWORD=canary retry", "DB_PASSWORD=[redacted] retry"),
             ("api-key: canary;", "api-key: [redacted];"),
             ("card-1234", "card-[redacted]"),
@@ -115,7 +133,12 @@ mod tests {
     #[test]
     fn ordinary_lines_pass_unchanged() {
         let redactor = Redactor::new(&[]).unwrap();
-        for line in ["GET /tokens 200", "config key DB_URL missing", "author: x", "https://example.org/a:b@c"] {
+        for line in [
+            "GET /tokens 200",
+            "config key DB_URL missing",
+            "author: x",
+            "https://example.org/a:b@c",
+        ] {
             assert_eq!(redactor.redact(line), (line.to_owned(), 0));
         }
     }

@@ -47,13 +47,23 @@ impl SourceHealth {
     /// Working, in the mode `detail`.
     #[must_use]
     pub fn live(detail: impl Into<String>) -> Self {
-        Self { state: SourceState::Live, detail: detail.into(), remedy: String::new(), lost: 0 }
+        Self {
+            state: SourceState::Live,
+            detail: detail.into(),
+            remedy: String::new(),
+            lost: 0,
+        }
     }
 
     /// Not working as it should.
     #[must_use]
     pub fn not(state: SourceState, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { state, detail: detail.into(), remedy: remedy.into(), lost: 0 }
+        Self {
+            state,
+            detail: detail.into(),
+            remedy: remedy.into(),
+            lost: 0,
+        }
     }
 }
 
@@ -68,7 +78,10 @@ impl Statuses {
     /// An empty map.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { map: Arc::new(watch::Sender::new(BTreeMap::new())), clock }
+        Self {
+            map: Arc::new(watch::Sender::new(BTreeMap::new())),
+            clock,
+        }
     }
 
     /// Publishes the state of a source; the time of the last change of state is kept.

@@ -29,7 +29,11 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
     let started = uplink.clock.now();
     send(&up, Up::Hello(hello(uplink))).await?;
     let mut client = IngestServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
-    let mut down = client.report(ReceiverStream::new(messages)).await.map_err(refused)?.into_inner();
+    let mut down = client
+        .report(ReceiverStream::new(messages))
+        .await
+        .map_err(refused)?
+        .into_inner();
     let mut lane = welcome(uplink, &mut down).await?;
     uplink.health.set(CONDITION, Condition::Ok);
     let mut appended = uplink.findings.appended();
@@ -56,7 +60,11 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
 async fn welcome(uplink: &Uplink, down: &mut Streaming<ReportResponse>) -> Result<Lane, UplinkError> {
     let first = down.message().await.map_err(refused)?.and_then(|m| m.message);
     match first {
-        Some(Down::Welcome(welcome)) => Ok(Lane::new(uplink.findings.clone(), welcome.acked_seq, welcome.credit_bytes)),
+        Some(Down::Welcome(welcome)) => Ok(Lane::new(
+            uplink.findings.clone(),
+            welcome.acked_seq,
+            welcome.credit_bytes,
+        )),
         _ => Err(UplinkError::Ended),
     }
 }
@@ -87,7 +95,10 @@ fn finding_batch(epoch: u64, batch: Vec<Record>) -> FindingBatch {
         // A record that no longer decodes still has to be acknowledged; the aggregator counts it as invalid.
         finding: Finding::decode(record.payload.as_slice()).ok(),
     });
-    FindingBatch { epoch, findings: findings.collect() }
+    FindingBatch {
+        epoch,
+        findings: findings.collect(),
+    }
 }
 
 fn status(uplink: &Uplink, started: UnixNanos) -> AgentStatus {
@@ -106,7 +117,12 @@ fn spool_status(uplink: &Uplink) -> SpoolStatus {
     let (findings, logs) = (uplink.findings.lock(), uplink.logs.lock());
     let (stats, log_stats) = (findings.stats(), logs.stats());
     let shed = |stats: &crate::spool::Stats, detail: bool| {
-        stats.shed.iter().filter(|((class, _), _)| (*class == Shed::Detail) == detail).map(|(_, n)| *n).sum::<u64>()
+        stats
+            .shed
+            .iter()
+            .filter(|((class, _), _)| (*class == Shed::Detail) == detail)
+            .map(|(_, n)| *n)
+            .sum::<u64>()
     };
     SpoolStatus {
         records: stats.pending.saturating_add(log_stats.pending),
@@ -119,9 +135,14 @@ fn spool_status(uplink: &Uplink) -> SpoolStatus {
 }
 
 async fn send(up: &mpsc::Sender<ReportRequest>, message: Up) -> Result<(), UplinkError> {
-    up.send(ReportRequest { message: Some(message) }).await.map_err(|_| UplinkError::Ended)
+    up.send(ReportRequest { message: Some(message) })
+        .await
+        .map_err(|_| UplinkError::Ended)
 }
 
 fn refused(status: tonic::Status) -> UplinkError {
-    UplinkError::Refused { call: "the report stream", status: Box::new(status) }
+    UplinkError::Refused {
+        call: "the report stream",
+        status: Box::new(status),
+    }
 }

@@ -38,7 +38,10 @@ impl Identity {
         endpoint: Endpoint,
         clock: &dyn Clock,
     ) -> Result<Self, UplinkError> {
-        let file = config.bootstrap_secret_file.as_ref().ok_or(UplinkError::Unset("enrolment.bootstrap_secret_file"))?;
+        let file = config
+            .bootstrap_secret_file
+            .as_ref()
+            .ok_or(UplinkError::Unset("enrolment.bootstrap_secret_file"))?;
         let secret: Secret = Secret::from_file(file)?;
         let key = KeyPair::generate()?;
         let request = EnrolRequest {
@@ -48,10 +51,20 @@ impl Identity {
             host_id: config.host_id.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let connect = |source| UplinkError::Connect { address: config.address.clone(), source };
+        let connect = |source| UplinkError::Connect {
+            address: config.address.clone(),
+            source,
+        };
         let channel = endpoint.timeout(DEADLINE).connect().await.map_err(connect)?;
-        let refused = |status| UplinkError::Refused { call: "enrolment", status: Box::new(status) };
-        let answer = IngestServiceClient::new(channel).enrol(request).await.map_err(refused)?.into_inner();
+        let refused = |status| UplinkError::Refused {
+            call: "enrolment",
+            status: Box::new(status),
+        };
+        let answer = IngestServiceClient::new(channel)
+            .enrol(request)
+            .await
+            .map_err(refused)?
+            .into_inner();
         let life = UnixNanos(answer.not_after_ns).since(clock.now());
         Ok(Self {
             certificate_pem: answer.certificate_chain_pem,

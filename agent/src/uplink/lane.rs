@@ -30,7 +30,13 @@ impl Lane {
             spool.ack(acked);
             spool.unacked(acked)
         };
-        Self { outgoing, reader, credit, in_flight: None, kept: None }
+        Self {
+            outgoing,
+            reader,
+            credit,
+            in_flight: None,
+            kept: None,
+        }
     }
 
     /// The spool's epoch.
@@ -46,7 +52,9 @@ impl Lane {
             return batch;
         }
         while batch.len() < MAX_BATCH_RECORDS {
-            let Some(record) = self.kept.take().or_else(|| self.read()) else { break };
+            let Some(record) = self.kept.take().or_else(|| self.read()) else {
+                break;
+            };
             let size = record.payload.len();
             let fits = batch.is_empty() || bytes + size <= MAX_BATCH_BYTES;
             let cost = u64::try_from(size).unwrap_or(u64::MAX);
@@ -90,7 +98,9 @@ mod tests {
         let (spool, _) = Spool::open(&dir.path().join("s"), Limits::of(1 << 20)).unwrap();
         let outgoing = Outgoing::new(spool);
         for n in 0..records {
-            outgoing.append(&vec![u8::try_from(n % 250).unwrap(); size], Shed::Normal).unwrap();
+            outgoing
+                .append(&vec![u8::try_from(n % 250).unwrap(); size], Shed::Normal)
+                .unwrap();
         }
         (dir, outgoing)
     }

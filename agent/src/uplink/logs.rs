@@ -1,8 +1,6 @@
 //! The log stream: tails of dead containers, apart from findings so that they never delay them.
 
-use inquest_proto::ingest::v1::{
-    SendLogsRequest, SendLogsResponse, ingest_service_client::IngestServiceClient,
-};
+use inquest_proto::ingest::v1::{SendLogsRequest, SendLogsResponse, ingest_service_client::IngestServiceClient};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +21,11 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
     let mut appended = uplink.logs.appended();
     let acked = uplink.logs.lock().acked();
     let mut lane = Lane::new(uplink.logs.clone(), acked, UNBOUNDED);
-    let mut down = client.send_logs(ReceiverStream::new(messages)).await.map_err(refused)?.into_inner();
+    let mut down = client
+        .send_logs(ReceiverStream::new(messages))
+        .await
+        .map_err(refused)?
+        .into_inner();
     loop {
         for record in lane.next_batch() {
             let request = message(lane.epoch(), &record);
@@ -47,9 +49,16 @@ fn on_answer(lane: &mut Lane, answer: Option<SendLogsResponse>) -> Result<(), Up
 /// A record as sent. One that no longer decodes goes empty, so that it is acknowledged and does not block the rest.
 fn message(epoch: u64, record: &Record) -> SendLogsRequest {
     let held = SendLogsRequest::decode(record.payload.as_slice()).unwrap_or_default();
-    SendLogsRequest { epoch, seq: record.seq, ..held }
+    SendLogsRequest {
+        epoch,
+        seq: record.seq,
+        ..held
+    }
 }
 
 fn refused(status: tonic::Status) -> UplinkError {
-    UplinkError::Refused { call: "the log stream", status: Box::new(status) }
+    UplinkError::Refused {
+        call: "the log stream",
+        status: Box::new(status),
+    }
 }

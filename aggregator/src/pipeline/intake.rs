@@ -77,7 +77,6 @@ impl Intake {
     pub async fn reserve(&self, bytes: u32) -> Result<OwnedSemaphorePermit, Stopped> {
         let budget = Arc::clone(&self.budget);
         let permit = budget.acquire_many_owned(bytes).await.map_err(|_| Stopped)?;
-        self.show_budget();
         Ok(permit)
     }
 
@@ -90,7 +89,6 @@ impl Intake {
             .received
             .inc_by(u64::try_from(submission.findings.len()).unwrap_or(u64::MAX));
         self.queue.send(submission).await.map_err(|_| Stopped)?;
-        self.show_budget();
         Ok(())
     }
 
@@ -100,14 +98,18 @@ impl Intake {
         self.changes.subscribe()
     }
 
-    fn show_budget(&self) {
-        let used = BUDGET_BYTES.saturating_sub(self.budget.available_permits());
-        self.metrics
-            .bytes_in_flight
-            .set(i64::try_from(used).unwrap_or(i64::MAX));
-        let queued = self.queue.max_capacity().saturating_sub(self.queue.capacity());
-        self.metrics
-            .queued_messages
-            .set(i64::try_from(queued).unwrap_or(i64::MAX));
+    /// The global budget, for showing how much of it is taken.
+    pub(super) fn budget(&self) -> Budget {
+        Budget(Arc::clone(&self.budget))
+    }
+}
+
+/// A view of the global budget.
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    /// Bytes that are taken.
+    pub(super) fn used(&self) -> usize {
+        BUDGET_BYTES.saturating_sub(self.0.available_permits())
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Handover, Ids, Intake, PipelineMetrics, Planner, Submission,
     fold::{Folded, Part, fold, keys_of, parts_of},
+    intake::Budget,
     lanes::{BATCH, Item, Lanes},
     metrics::Outcome,
 };
@@ -58,6 +59,7 @@ pub struct Pipeline {
     parts: Parts,
     engine: Engine,
     intake: mpsc::Receiver<Submission>,
+    budget: Budget,
     changes: broadcast::Sender<Arc<Incident>>,
     lanes: Lanes,
     backoff: Backoff,
@@ -86,6 +88,7 @@ impl Pipeline {
         let pipeline = Self {
             parts,
             engine,
+            budget: intake.budget(),
             intake: queue,
             changes,
             lanes: Lanes::default(),
@@ -146,10 +149,16 @@ impl Pipeline {
             let Ok(submission) = self.intake.try_recv() else { break };
             self.sort(submission);
         }
-        self.parts
-            .metrics
-            .waiting_findings
-            .set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        self.show_queues();
+    }
+
+    /// Shown before and after every round, so that an idle writer shows empty queues.
+    fn show_queues(&self) {
+        let whole = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+        let metrics = &self.parts.metrics;
+        metrics.waiting_findings.set(whole(self.lanes.len()));
+        metrics.queued_messages.set(whole(self.intake.len()));
+        metrics.bytes_in_flight.set(whole(self.budget.used()));
     }
 
     fn sort(&mut self, submission: Submission) {

@@ -89,6 +89,9 @@ pub struct CgroupSource {
     pub enabled: bool,
     /// `sources.cgroup.root`: where the cgroup file system is mounted. Default `/sys/fs/cgroup`.
     pub root: PathBuf,
+    /// `sources.cgroup.scope`: cgroup below which this node's containers live, as the kernel log names it. Kernel
+    /// records of other cgroups belong to another node on the same kernel (kind) and are left to it. Default `/`.
+    pub scope: String,
     /// `sources.cgroup.poll`: time between two readings of the counters. Default `1s`.
     pub poll: ConfigDuration,
 }
@@ -169,6 +172,7 @@ impl Sources {
             cgroup: section.section("cgroup", |s| CgroupSource {
                 enabled: s.value("enabled", true),
                 root: s.value("root", PathBuf::from("/sys/fs/cgroup")),
+                scope: s.value("scope", "/".to_owned()),
                 poll: positive(s, "poll", ConfigDuration::from_secs(1)),
             }),
             containerd: section.section("containerd", |s| ContainerdSource {

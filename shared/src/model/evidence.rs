@@ -216,7 +216,9 @@ impl EvidenceSet {
 
     /// Facts in order of worth.
     pub fn iter(&self) -> impl Iterator<Item = (EvidenceSource, &str, &Evidence)> {
-        self.0.iter().map(|((source, position), evidence)| (*source, position.as_str(), evidence))
+        self.0
+            .iter()
+            .map(|((source, position), evidence)| (*source, position.as_str(), evidence))
     }
 
     /// Number of facts.
@@ -290,14 +292,20 @@ mod tests {
             reason: Untrusted::bounded(reason, 64),
             ..RuntimeExit::default()
         };
-        Evidence { at: UnixNanos(7), fact: Fact::RuntimeExit(exit) }
+        Evidence {
+            at: UnixNanos(7),
+            fact: Fact::RuntimeExit(exit),
+        }
     }
 
     fn arbitrary_fact() -> impl Strategy<Value = (EvidenceSource, String, Evidence)> {
         let sources = prop::sample::select(EvidenceSource::ALL.to_vec());
         let fact = prop_oneof![
             (0..255i32, "[a-zA-Z]{0,12}").prop_map(|(code, reason)| exit(code, &reason)),
-            (0..9u64).prop_map(|n| Evidence { at: UnixNanos(1), fact: Fact::KernelLoss(n) }),
+            (0..9u64).prop_map(|n| Evidence {
+                at: UnixNanos(1),
+                fact: Fact::KernelLoss(n)
+            }),
         ];
         (sources, "[0-9]{1,2}", fact)
     }

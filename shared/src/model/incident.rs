@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ulid::Ulid;
 
-use super::{Cause, EvidenceSet, FindingKind, Key, Owner, Severity, Subject, Verdict, coded::coded_enum};
+use super::{Cause, EvidenceSet, Fact, FindingKind, Key, Owner, Severity, Subject, Verdict, coded::coded_enum};
 use crate::clock::UnixNanos;
 
 /// Most names kept in a [`Names`]; more are counted only.
@@ -119,6 +119,21 @@ pub struct Occurrence {
     pub cites: BTreeSet<Key>,
     /// Node, from the agent's certificate.
     pub node_name: String,
+}
+
+impl Occurrence {
+    /// When it began: the first kernel kill, whose exit the runtime records milliseconds later; else `at`.
+    #[must_use]
+    pub fn began(&self) -> UnixNanos {
+        let kills = self
+            .evidence
+            .iter()
+            .filter(|(_, _, e)| matches!(e.fact, Fact::KernelKill(_)));
+        kills
+            .map(|(_, _, e)| e.at)
+            .min()
+            .map_or(self.at, |kill| kill.min(self.at))
+    }
 }
 
 /// An episode, with the complete state that the engine needs to go on with it after a restart.

@@ -37,7 +37,10 @@ impl Key {
     /// Names kills that a counter shows and no other witness does: the counter value that it had reached.
     #[must_use]
     pub fn unexplained(boot_id: &str, cgroup: &str, counter_value: u64) -> Self {
-        Self::of(b"unexplained", &[boot_id.as_bytes(), cgroup.as_bytes(), &counter_value.to_le_bytes()])
+        Self::of(
+            b"unexplained",
+            &[boot_id.as_bytes(), cgroup.as_bytes(), &counter_value.to_le_bytes()],
+        )
     }
 
     /// Hashes any parts under a kind; parts are length-prefixed, so that no two lists collide by concatenation.
@@ -73,7 +76,9 @@ impl FromStr for Key {
         if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(BadKey);
         }
-        u128::from_str_radix(text, 16).map(|n| Self(n.to_be_bytes())).map_err(|_| BadKey)
+        u128::from_str_radix(text, 16)
+            .map(|n| Self(n.to_be_bytes()))
+            .map_err(|_| BadKey)
     }
 }
 
@@ -100,7 +105,10 @@ mod tests {
         assert_eq!(key, Key::exit("abc", UnixNanos(5)));
         assert_ne!(key, Key::exit("abc", UnixNanos(6)));
         assert_eq!(key.to_string().parse::<Key>(), Ok(key));
-        assert_eq!(Key::kill("boot", "kmsg", "2273").to_string(), "f6d372c8efdb4a7c0722f3fca7a5abeb");
+        assert_eq!(
+            Key::kill("boot", "kmsg", "2273").to_string(),
+            "f6d372c8efdb4a7c0722f3fca7a5abeb"
+        );
     }
 
     #[test]
@@ -111,7 +119,12 @@ mod tests {
 
     #[test]
     fn malformed_text_is_refused() {
-        for text in ["", "12", "+0000000000000000000000000000000", "zz000000000000000000000000000000"] {
+        for text in [
+            "",
+            "12",
+            "+0000000000000000000000000000000",
+            "zz000000000000000000000000000000",
+        ] {
             assert_eq!(text.parse::<Key>(), Err(BadKey), "{text}");
         }
     }

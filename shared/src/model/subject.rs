@@ -67,22 +67,34 @@ impl Subject {
 /// unchanged; forged ones lose their teeth.
 #[must_use]
 pub fn clean_name(text: &str) -> String {
-    text.chars().take(MAX_NAME_BYTES).map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
+    text.chars()
+        .take(MAX_NAME_BYTES)
+        .map(|c| if c.is_ascii_graphic() { c } else { '_' })
+        .collect()
 }
 
 /// Guesses the owner of a pod from what the node sees: ReplicaSet pods carry `pod-template-hash`, StatefulSet and
 /// DaemonSet pods `controller-revision-hash`, Job pods `job-name`. The apiserver's answer replaces the guess.
 #[must_use]
 pub fn guess_owner(pod: &str, label: impl Fn(&str) -> Option<String>) -> Owner {
-    let owner = |kind: &str, name: &str| Owner { kind: kind.to_owned(), name: clean_name(name) };
+    let owner = |kind: &str, name: &str| Owner {
+        kind: kind.to_owned(),
+        name: clean_name(name),
+    };
     if let Some(job) = label("batch.kubernetes.io/job-name").or_else(|| label("job-name")) {
         return owner("Job", &job);
     }
-    let of_hash = |hash: String| pod.rsplit_once(&format!("-{hash}-")).map(|(name, _)| owner("Deployment", name));
+    let of_hash = |hash: String| {
+        pod.rsplit_once(&format!("-{hash}-"))
+            .map(|(name, _)| owner("Deployment", name))
+    };
     if let Some(deployment) = label("pod-template-hash").and_then(of_hash) {
         return deployment;
     }
-    if let Some(stem) = label("statefulset.kubernetes.io/pod-name").as_deref().and_then(|n| n.rsplit_once('-')) {
+    if let Some(stem) = label("statefulset.kubernetes.io/pod-name")
+        .as_deref()
+        .and_then(|n| n.rsplit_once('-'))
+    {
         return owner("StatefulSet", stem.0);
     }
     if let (Some(_), Some((name, _))) = (label("controller-revision-hash"), pod.rsplit_once('-')) {
@@ -104,10 +116,29 @@ mod tests {
 
     #[test]
     fn pods_of_one_workload_share_one_owner() {
-        let table: &[(&str, &[(&str, &str)], &str, &str)] = &[
-            ("web-7d4b9c-abcde", &[("pod-template-hash", "7d4b9c")], "Deployment", "web"),
-            ("db-0", &[("statefulset.kubernetes.io/pod-name", "db-0"), ("controller-revision-hash", "db-66")], "StatefulSet", "db"),
-            ("proxy-x2x4z", &[("controller-revision-hash", "79f")], "DaemonSet", "proxy"),
+        type Labels = &'static [(&'static str, &'static str)];
+        let table: &[(&str, Labels, &str, &str)] = &[
+            (
+                "web-7d4b9c-abcde",
+                &[("pod-template-hash", "7d4b9c")],
+                "Deployment",
+                "web",
+            ),
+            (
+                "db-0",
+                &[
+                    ("statefulset.kubernetes.io/pod-name", "db-0"),
+                    ("controller-revision-hash", "db-66"),
+                ],
+                "StatefulSet",
+                "db",
+            ),
+            (
+                "proxy-x2x4z",
+                &[("controller-revision-hash", "79f")],
+                "DaemonSet",
+                "proxy",
+            ),
             ("tidy-28-zzz", &[("job-name", "tidy-28")], "Job", "tidy-28"),
             ("alone", &[], "Pod", "alone"),
         ];
@@ -124,12 +155,23 @@ mod tests {
 
     #[test]
     fn merging_subjects_does_not_depend_on_the_order() {
-        let a = Subject { namespace: "shop".into(), attempt: 2, ..Subject::default() };
-        let b = Subject { pod: "web-1".into(), namespace: "shoq".into(), ..Subject::default() };
+        let a = Subject {
+            namespace: "shop".into(),
+            attempt: 2,
+            ..Subject::default()
+        };
+        let b = Subject {
+            pod: "web-1".into(),
+            namespace: "shoq".into(),
+            ..Subject::default()
+        };
         let (mut ab, mut ba) = (a.clone(), b.clone());
         ab.merge(&b);
         ba.merge(&a);
         assert_eq!(ab, ba);
-        assert_eq!((ab.namespace.as_str(), ab.pod.as_str(), ab.attempt), ("shoq", "web-1", 2));
+        assert_eq!(
+            (ab.namespace.as_str(), ab.pod.as_str(), ab.attempt),
+            ("shoq", "web-1", 2)
+        );
     }
 }

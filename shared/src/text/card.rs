@@ -126,11 +126,11 @@ fn hint_lines(event: &Occurrence, lang: Lang) -> Vec<String> {
 }
 
 fn when(incident: &Incident, lang: Lang, zone: &TimeZone) -> String {
-    let at = date_time(incident.latest.at, zone);
+    let at = date_time(incident.latest.began(), zone);
     if incident.occurrences < 2 {
         return at;
     }
-    let since = near_time(incident.first_seen, incident.latest.at, zone);
+    let since = near_time(incident.first_seen, incident.latest.began(), zone);
     let remark = match lang {
         Lang::En => format!("{} times since {since}", incident.occurrences),
         Lang::Zh => format!("自 {since} 起共 {} 次", incident.occurrences),

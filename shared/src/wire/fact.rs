@@ -77,7 +77,11 @@ impl From<&KernelKill> for pb::KernelKill {
             consumers: kill
                 .consumers
                 .iter()
-                .map(|c| pb::MemoryConsumer { pid: c.pid, comm: c.comm.raw().to_owned(), bytes: c.bytes })
+                .map(|c| pb::MemoryConsumer {
+                    pid: c.pid,
+                    comm: c.comm.raw().to_owned(),
+                    bytes: c.bytes,
+                })
                 .collect(),
             group: kill.group,
             partial: kill.partial,
@@ -139,7 +143,11 @@ impl TryFrom<pb::KernelKill> for KernelKill {
             consumers: kill
                 .consumers
                 .into_iter()
-                .map(|c| MemoryConsumer { pid: c.pid, comm: Untrusted::bounded(&c.comm, MAX_COMM), bytes: c.bytes })
+                .map(|c| MemoryConsumer {
+                    pid: c.pid,
+                    comm: Untrusted::bounded(&c.comm, MAX_COMM),
+                    bytes: c.bytes,
+                })
                 .collect(),
             group: kill.group,
             partial: kill.partial,
@@ -182,7 +190,14 @@ pub(super) fn evidence_from_wire(evidence: Vec<pb::Evidence>) -> Result<Evidence
         at_most("evidence.position", item.position.len(), MAX_POSITION)?;
         if let (Some(source), Some(fact)) = (EvidenceSource::from_number(item.source), item.fact) {
             let fact = fact.try_into()?;
-            set.insert(source, item.position, Evidence { at: UnixNanos(item.at_ns), fact });
+            set.insert(
+                source,
+                item.position,
+                Evidence {
+                    at: UnixNanos(item.at_ns),
+                    fact,
+                },
+            );
         }
     }
     Ok(set)
@@ -217,7 +232,10 @@ pub(super) fn cause(number: i32) -> Result<Cause, WireError> {
 
 /// A severity by number.
 pub(super) fn severity(number: i32) -> Result<Severity, WireError> {
-    Severity::from_number(number).ok_or(WireError::Number { field: "severity", number })
+    Severity::from_number(number).ok_or(WireError::Number {
+        field: "severity",
+        number,
+    })
 }
 
 /// Clamps to 0..=100.
@@ -227,5 +245,8 @@ pub(super) fn percent(number: u32) -> u8 {
 
 /// Keeps the printable part of a path.
 pub(super) fn bounded_path(path: &str) -> String {
-    path.chars().take(MAX_CGROUP).map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
+    path.chars()
+        .take(MAX_CGROUP)
+        .map(|c| if c.is_ascii_graphic() { c } else { '_' })
+        .collect()
 }

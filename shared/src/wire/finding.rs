@@ -43,10 +43,14 @@ impl TryFrom<pb::Finding> for Finding {
 
     fn try_from(finding: pb::Finding) -> Result<Self, WireError> {
         at_most("cites", finding.cites.len(), MAX_CITES)?;
-        let kind = FindingKind::from_number(finding.kind)
-            .ok_or(WireError::Number { field: "kind", number: finding.kind })?;
-        let discovery = Discovery::from_number(finding.discovery)
-            .ok_or(WireError::Number { field: "discovery", number: finding.discovery })?;
+        let kind = FindingKind::from_number(finding.kind).ok_or(WireError::Number {
+            field: "kind",
+            number: finding.kind,
+        })?;
+        let discovery = Discovery::from_number(finding.discovery).ok_or(WireError::Number {
+            field: "discovery",
+            number: finding.discovery,
+        })?;
         Ok(Self {
             key: key("key", &finding.key)?,
             kind,
@@ -98,7 +102,10 @@ impl From<pb::Subject> for Subject {
             image: bounded_path(&subject.image).chars().take(MAX_IMAGE).collect(),
             runtime: clean_name(&subject.runtime),
             attempt: subject.attempt,
-            owner: Owner { kind: clean_name(&subject.owner_kind), name: clean_name(&subject.owner_name) },
+            owner: Owner {
+                kind: clean_name(&subject.owner_kind),
+                name: clean_name(&subject.owner_name),
+            },
             cgroup: bounded_path(&subject.cgroup),
         }
     }
@@ -126,16 +133,43 @@ mod tests {
 
     fn sample(comm: &str, code: i32) -> Finding {
         let mut evidence = EvidenceSet::default();
-        let kill = KernelKill { pid: 7, comm: Untrusted::bounded(comm, 64), main_process: Some(true), ..KernelKill::default() };
-        evidence.insert(EvidenceSource::Kmsg, "9", Evidence { at: UnixNanos(3), fact: Fact::KernelKill(kill) });
-        let exit = RuntimeExit { exit_code: code, finished_at: UnixNanos(4), ..RuntimeExit::default() };
-        evidence.insert(EvidenceSource::Containerd, "i@4", Evidence { at: UnixNanos(4), fact: Fact::RuntimeExit(exit) });
+        let kill = KernelKill {
+            pid: 7,
+            comm: Untrusted::bounded(comm, 64),
+            main_process: Some(true),
+            ..KernelKill::default()
+        };
+        evidence.insert(
+            EvidenceSource::Kmsg,
+            "9",
+            Evidence {
+                at: UnixNanos(3),
+                fact: Fact::KernelKill(kill),
+            },
+        );
+        let exit = RuntimeExit {
+            exit_code: code,
+            finished_at: UnixNanos(4),
+            ..RuntimeExit::default()
+        };
+        evidence.insert(
+            EvidenceSource::Containerd,
+            "i@4",
+            Evidence {
+                at: UnixNanos(4),
+                fact: Fact::RuntimeExit(exit),
+            },
+        );
         Finding {
             key: Key::exit("i", UnixNanos(4)),
             kind: FindingKind::Exit,
             discovery: Discovery::Live,
             observed_at: UnixNanos(4),
-            subject: Subject { container: "app".into(), instance: "i".into(), ..Subject::default() },
+            subject: Subject {
+                container: "app".into(),
+                instance: "i".into(),
+                ..Subject::default()
+            },
             evidence,
             cites: [Key::kill("b", "kmsg", "9")].into(),
             revision: 2,
@@ -161,16 +195,24 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         let good = pb::Finding::from(&sample("x", 1));
-        let cases: [(&str, fn(&mut pb::Finding)); 4] = [
-            ("key: a finding key is 16 bytes (32 hexadecimal digits)", |f| f.key.truncate(3)),
+        type Spoil = fn(&mut pb::Finding);
+        let cases: [(&str, Spoil); 4] = [
+            ("key: a finding key is 16 bytes (32 hexadecimal digits)", |f| {
+                f.key.truncate(3)
+            }),
             ("kind has no meaning: 99", |f| f.kind = 99),
             ("subject is missing", |f| f.subject = None),
-            ("cites is too large: 33, at most 32", |f| f.cites = vec![vec![0; 16]; 33]),
+            ("cites is too large: 33, at most 32", |f| {
+                f.cites = vec![vec![0; 16]; 33]
+            }),
         ];
         for (message, spoil) in cases {
             let mut bad = good.clone();
             spoil(&mut bad);
-            assert_eq!(Finding::try_from(bad).map_err(|e: WireError| e.to_string()), Err(message.to_owned()));
+            assert_eq!(
+                Finding::try_from(bad).map_err(|e: WireError| e.to_string()),
+                Err(message.to_owned())
+            );
         }
     }
 }

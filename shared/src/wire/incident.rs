@@ -44,7 +44,10 @@ impl From<&Incident> for pb::Incident {
             exit_codes: incident
                 .exit_codes
                 .iter()
-                .map(|(exit_code, count)| pb::ExitCodeCount { exit_code: *exit_code, count: *count })
+                .map(|(exit_code, count)| pb::ExitCodeCount {
+                    exit_code: *exit_code,
+                    count: *count,
+                })
                 .collect(),
             secondary_causes: incident.secondary_causes.iter().map(|c| c.number()).collect(),
             latest: Some((&incident.latest).into()),
@@ -52,7 +55,11 @@ impl From<&Incident> for pb::Incident {
             counted: incident
                 .counted
                 .iter()
-                .map(|c| pb::CountedKey { key: c.key.as_bytes().to_vec(), kind: c.kind.number(), cited: c.cited })
+                .map(|c| pb::CountedKey {
+                    key: c.key.as_bytes().to_vec(),
+                    kind: c.kind.number(),
+                    cited: c.cited,
+                })
                 .collect(),
             deliveries: Vec::new(),
             looping: incident.looping,
@@ -91,10 +98,20 @@ impl TryFrom<pb::Incident> for Incident {
                 "" => None,
                 id => Some(ulid("merged_into", id)?),
             },
-            pods: Names { names: incident.pods, total: incident.pods_total },
-            nodes: Names { names: incident.nodes, total: incident.nodes_total },
+            pods: Names {
+                names: incident.pods,
+                total: incident.pods_total,
+            },
+            nodes: Names {
+                names: incident.nodes,
+                total: incident.nodes_total,
+            },
             exit_codes: incident.exit_codes.iter().map(|c| (c.exit_code, c.count)).collect(),
-            secondary_causes: incident.secondary_causes.into_iter().map(cause).collect::<Result<_, _>>()?,
+            secondary_causes: incident
+                .secondary_causes
+                .into_iter()
+                .map(cause)
+                .collect::<Result<_, _>>()?,
             latest: incident.latest.ok_or(WireError::Missing("latest"))?.try_into()?,
             gaps: incident.gaps_ns,
             counted: incident.counted.iter().map(counted).collect::<Result<_, _>>()?,
@@ -127,7 +144,10 @@ impl From<pb::Workload> for Workload {
     fn from(workload: pb::Workload) -> Self {
         Self {
             namespace: workload.namespace,
-            owner: Owner { kind: workload.kind, name: workload.name },
+            owner: Owner {
+                kind: workload.kind,
+                name: workload.name,
+            },
             container: workload.container,
         }
     }
@@ -158,7 +178,10 @@ impl TryFrom<pb::Occurrence> for Occurrence {
             at: UnixNanos(occurrence.at_ns),
             subject: occurrence.subject.ok_or(WireError::Missing("latest.subject"))?.into(),
             evidence: evidence_from_wire(occurrence.evidence)?,
-            verdict: occurrence.verdict.ok_or(WireError::Missing("latest.verdict"))?.try_into()?,
+            verdict: occurrence
+                .verdict
+                .ok_or(WireError::Missing("latest.verdict"))?
+                .try_into()?,
             cites: keys("latest.cites", &occurrence.cites)?,
             node_name: occurrence.node_name,
         })
@@ -181,7 +204,11 @@ pub fn delivery_to_wire(delivery: &Delivery) -> pb::Delivery {
 }
 
 fn counted(counted: &pb::CountedKey) -> Result<CountedKey, WireError> {
-    Ok(CountedKey { key: key("counted.key", &counted.key)?, kind: kind(counted.kind)?, cited: counted.cited })
+    Ok(CountedKey {
+        key: key("counted.key", &counted.key)?,
+        kind: kind(counted.kind)?,
+        cited: counted.cited,
+    })
 }
 
 fn kind(number: i32) -> Result<FindingKind, WireError> {

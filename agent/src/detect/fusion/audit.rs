@@ -41,7 +41,10 @@ impl Audit {
     fn node_unexplained(&mut self, step: &KillCounter) -> u64 {
         let base = *self.node_base.get_or_insert(step.before);
         let counted = step.after.saturating_sub(base);
-        let told = self.seen.saturating_add(self.told_by_containers).saturating_add(self.reported);
+        let told = self
+            .seen
+            .saturating_add(self.told_by_containers)
+            .saturating_add(self.reported);
         let unexplained = counted.saturating_sub(told);
         self.reported = self.reported.saturating_add(unexplained);
         unexplained
@@ -86,7 +89,10 @@ impl Fusion {
         self.audit.told.insert(step.instance.clone(), step.after);
         (before < step.after).then_some(())?;
         self.audit.told_by_containers = self.audit.told_by_containers.saturating_add(step.after - before);
-        let subject = self.containers.get(&step.instance).map_or_else(Subject::default, |c| c.subject.clone());
+        let subject = self
+            .containers
+            .get(&step.instance)
+            .map_or_else(Subject::default, |c| c.subject.clone());
         let key = Key::kill(&self.boot_id, "cgroup", &format!("{}#{}", step.cgroup, step.after));
         let finding = self.counted(key, FindingKind::Kill, subject, step, before);
         let instance = step.instance.clone();
@@ -98,16 +104,38 @@ impl Fusion {
         let count = self.audit.node_unexplained(step);
         (count > 0).then_some(())?;
         let key = Key::unexplained(&self.boot_id, "", step.after);
-        let finding = self.counted(key, FindingKind::UnexplainedKills, Subject::default(), step, step.after - count);
+        let finding = self.counted(
+            key,
+            FindingKind::UnexplainedKills,
+            Subject::default(),
+            step,
+            step.after - count,
+        );
         self.admit(finding, 0, None, now)
     }
 
     fn counted(&self, key: Key, kind: FindingKind, subject: Subject, step: &KillCounter, before: u64) -> Finding {
-        let source = if step.instance.is_empty() { EvidenceSource::Procfs } else { EvidenceSource::Cgroup };
-        let fact = CounterStep { counter: "oom_kill".to_owned(), cgroup: step.cgroup.clone(), before, after: step.after };
+        let source = if step.instance.is_empty() {
+            EvidenceSource::Procfs
+        } else {
+            EvidenceSource::Cgroup
+        };
+        let fact = CounterStep {
+            counter: "oom_kill".to_owned(),
+            cgroup: step.cgroup.clone(),
+            before,
+            after: step.after,
+        };
         let mut evidence = EvidenceSet::default();
         let position = format!("{}#{}", step.cgroup, step.after);
-        evidence.insert(source, position, Evidence { at: step.at, fact: Fact::CounterStep(fact) });
+        evidence.insert(
+            source,
+            position,
+            Evidence {
+                at: step.at,
+                fact: Fact::CounterStep(fact),
+            },
+        );
         Finding {
             key,
             kind,

@@ -38,7 +38,15 @@ impl Containers {
             held.container = container;
             return;
         }
-        self.known.insert(instance, Entry { container, log: None, oom: None, buried: false });
+        self.known.insert(
+            instance,
+            Entry {
+                container,
+                log: None,
+                oom: None,
+                buried: false,
+            },
+        );
     }
 
     /// Facts of an instance, buried or not.
@@ -54,7 +62,8 @@ impl Containers {
     /// Containers of a pod that are not gone.
     pub(super) fn of_pod<'a>(&'a self, pod_uid: &'a str) -> impl Iterator<Item = &'a Container> {
         let live = self.known.values().filter(|entry| !entry.buried);
-        live.map(|entry| &entry.container).filter(move |c| c.subject.pod_uid == pod_uid)
+        live.map(|entry| &entry.container)
+            .filter(move |c| c.subject.pod_uid == pod_uid)
     }
 
     /// Keeps log lines until their exit comes.
@@ -84,9 +93,12 @@ impl Containers {
 
     /// Makes a tombstone.
     pub(super) fn bury(&mut self, instance: &str, now_us: u64) {
-        let Some(entry) = self.known.get_mut(instance) else { return };
+        let Some(entry) = self.known.get_mut(instance) else {
+            return;
+        };
         if !std::mem::replace(&mut entry.buried, true) {
-            self.graves.push_back((now_us.saturating_add(TOMBSTONE_US), instance.to_owned()));
+            self.graves
+                .push_back((now_us.saturating_add(TOMBSTONE_US), instance.to_owned()));
         }
         if self.graves.len() > MAX_TOMBSTONES {
             self.drop_oldest();

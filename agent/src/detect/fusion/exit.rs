@@ -4,9 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{
-        Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, Key, LogExcerpt, Subject,
-    },
+    model::{Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, Key, LogExcerpt, Subject},
 };
 
 use super::{Fusion, Moment};
@@ -18,13 +16,33 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 impl Fusion {
     pub(super) fn on_exit(&mut self, exit: &Exit, now: Moment) -> Vec<Finding> {
         let at = exit.record.finished_at;
-        let unnamed = || Subject { instance: exit.instance.clone(), ..Subject::default() };
-        let subject = self.containers.get(&exit.instance).map_or_else(unnamed, |c| c.subject.clone());
+        let unnamed = || Subject {
+            instance: exit.instance.clone(),
+            ..Subject::default()
+        };
+        let subject = self
+            .containers
+            .get(&exit.instance)
+            .map_or_else(unnamed, |c| c.subject.clone());
         let mut evidence = EvidenceSet::default();
         let position = position(&exit.instance, at);
-        evidence.insert(exit.source, position.clone(), Evidence { at, fact: Fact::RuntimeExit(exit.record.clone()) });
+        evidence.insert(
+            exit.source,
+            position.clone(),
+            Evidence {
+                at,
+                fact: Fact::RuntimeExit(exit.record.clone()),
+            },
+        );
         if let Some(excerpt) = self.containers.log(&exit.instance, at) {
-            evidence.insert(EvidenceSource::Log, position, Evidence { at, fact: Fact::LogExcerpt(excerpt.clone()) });
+            evidence.insert(
+                EvidenceSource::Log,
+                position,
+                Evidence {
+                    at,
+                    fact: Fact::LogExcerpt(excerpt.clone()),
+                },
+            );
         }
         if let Some(oom_at) = self.containers.oom(&exit.instance) {
             insert_oom(&mut evidence, exit.source, &exit.instance, oom_at);
@@ -71,11 +89,16 @@ impl Fusion {
 
     pub(super) fn on_log(&mut self, instance: &str, finished_at: UnixNanos, excerpt: LogExcerpt) -> Vec<Finding> {
         self.containers.note_log(instance, finished_at, excerpt.clone());
-        let Some(recent) = self.recent_exit(instance) else { return Vec::new() };
+        let Some(recent) = self.recent_exit(instance) else {
+            return Vec::new();
+        };
         if recent.finding.observed_at != finished_at {
             return Vec::new();
         }
-        let evidence = Evidence { at: finished_at, fact: Fact::LogExcerpt(excerpt) };
+        let evidence = Evidence {
+            at: finished_at,
+            fact: Fact::LogExcerpt(excerpt),
+        };
         let position = position(instance, finished_at);
         let changed = recent.change(|exit| {
             exit.evidence.insert(EvidenceSource::Log, position, evidence);
@@ -85,7 +108,9 @@ impl Fusion {
 
     pub(super) fn on_runtime_oom(&mut self, instance: &str, at: UnixNanos, source: EvidenceSource) -> Vec<Finding> {
         self.containers.note_oom(instance, at);
-        let Some(recent) = self.recent_exit(instance) else { return Vec::new() };
+        let Some(recent) = self.recent_exit(instance) else {
+            return Vec::new();
+        };
         let changed = recent.change(|exit| insert_oom(&mut exit.evidence, source, instance, at));
         changed.into_iter().collect()
     }
@@ -97,5 +122,12 @@ fn position(instance: &str, at: UnixNanos) -> String {
 }
 
 fn insert_oom(evidence: &mut EvidenceSet, source: EvidenceSource, instance: &str, at: UnixNanos) {
-    evidence.insert(source, format!("{instance}@oom"), Evidence { at, fact: Fact::RuntimeOom });
+    evidence.insert(
+        source,
+        format!("{instance}@oom"),
+        Evidence {
+            at,
+            fact: Fact::RuntimeOom,
+        },
+    );
 }

@@ -7,7 +7,7 @@ use inquest_shared::model::{
     Subject, Untrusted, clean_name,
 };
 
-use super::{Fusion, Moment, NAME_WAIT_US};
+use super::{Fusion, Moment, NAME_WAIT_US, Witness};
 use crate::{
     detect::oom::{Constraint, OomReport},
     host::cgroup::path::{CgroupPath, Level, Located},
@@ -20,31 +20,62 @@ const ROUNDING: u64 = 64 * 1024;
 
 impl Fusion {
     /// A report, or a revised one, as finding; held for a moment when the runtime has not named the container yet.
-    pub(super) fn on_report(&mut self, report: OomReport, backlog: bool, now: Moment) -> Vec<Finding> {
-        let located = CgroupPath::parse(report.task_memcg.as_deref().unwrap_or_default());
-        let (subject, named) = self.locate(&located, report.task_memcg.as_deref().unwrap_or_default());
+    pub(super) fn on_report(&mut self, report: OomReport, witness: &Witness, now: Moment) -> Vec<Finding> {
         let position = report.kill_seq.to_string();
+        let path = report
+            .task_memcg
+            .clone()
+            .or_else(|| witness.cgroup.clone())
+            .or_else(|| self.cgroup_of(&position));
+        let located = CgroupPath::parse(path.as_deref().unwrap_or_default());
+        let (subject, named) = self.locate(&located, path.as_deref().unwrap_or_default());
         let (key, told) = self.key_of_kill(&position, &subject.instance);
         if !told {
             self.audit.kernel_kill(u64::from(report.kills.max(1)));
         }
+        if !self.is_ours(path.as_deref()) {
+            return Vec::new();
+        }
         let kill = self.kernel_kill(&report, &subject);
         let mut evidence = EvidenceSet::default();
-        evidence.insert(EvidenceSource::Kmsg, position, Evidence { at: report.wall, fact: Fact::KernelKill(kill) });
+        evidence.insert(
+            EvidenceSource::Kmsg,
+            position,
+            Evidence {
+                at: report.wall,
+                fact: Fact::KernelKill(kill),
+            },
+        );
         let finding = Finding {
             key,
             kind: FindingKind::Kill,
-            discovery: self.discovery(report.wall, !backlog),
+            discovery: self.discovery(report.wall, !witness.backlog),
             observed_at: report.wall,
             subject,
             evidence,
             cites: BTreeSet::new(),
             revision: 0,
         };
-        let wait = (!named && located.container_id.is_some() && !backlog).then_some(now.mono_us + NAME_WAIT_US);
+        let wait = (!named && located.container_id.is_some() && !witness.backlog).then_some(now.mono_us + NAME_WAIT_US);
         let instance = finding.subject.instance.clone();
         let sent = self.admit(finding, report.victim.pid, wait, now);
         sent.into_iter().chain(self.explain_exit(&instance)).collect()
+    }
+
+    /// Cgroup that an earlier version of a report was given.
+    fn cgroup_of(&self, position: &str) -> Option<String> {
+        let held = self.recent.iter().find(|r| is_of_record(&r.finding, position))?;
+        Some(held.finding.subject.cgroup.clone()).filter(|path| !path.is_empty())
+    }
+
+    /// Whether a victim's cgroup lies in this node's scope: nodes that share a kernel read each other's records. A record
+    /// without a cgroup can be told only by a node that has the kernel to itself.
+    fn is_ours(&self, cgroup: Option<&str>) -> bool {
+        let below = |path: &str| {
+            path.strip_prefix(&self.scope)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.scope.is_empty() || cgroup.is_some_and(below)
     }
 
     /// Key of a report, and whether its kill is known already: from an earlier version of the report, or from a counter
@@ -52,8 +83,7 @@ impl Fusion {
     fn key_of_kill(&self, position: &str, instance: &str) -> (Key, bool) {
         let same = |finding: &Finding| {
             let by_counter = finding.subject.instance == instance && finding.evidence.kills().next().is_none();
-            let of_kernel = |(source, at, _): (_, &str, _)| source == EvidenceSource::Kmsg && at == position;
-            finding.kind == FindingKind::Kill && (by_counter || finding.evidence.iter().any(of_kernel))
+            finding.kind == FindingKind::Kill && (by_counter || is_of_record(finding, position))
         };
         match self.recent.iter().find(|r| same(&r.finding)) {
             Some(known) => (known.finding.key, true),
@@ -63,7 +93,9 @@ impl Fusion {
 
     /// The runtime named a container: held kills of it can go.
     pub(super) fn on_named(&mut self, instance: &str) -> Vec<Finding> {
-        let Some(container) = self.containers.get(instance).cloned() else { return Vec::new() };
+        let Some(container) = self.containers.get(instance).cloned() else {
+            return Vec::new();
+        };
         let mut out = Vec::new();
         for recent in &mut self.recent {
             let ours = recent.finding.kind == FindingKind::Kill && recent.finding.subject.instance == instance;
@@ -83,15 +115,25 @@ impl Fusion {
 
     /// Subject of a cgroup path, and whether the runtime knows it.
     fn locate(&self, located: &Located, path: &str) -> (Subject, bool) {
-        let chosen = located.choose(|id| self.containers.knows(id)).map(|(candidate, _)| candidate);
+        let chosen = located
+            .choose(|id| self.containers.knows(id))
+            .map(|(candidate, _)| candidate);
         let id = chosen.and_then(|c| c.container_id.clone()).unwrap_or_default();
         if let Some(container) = self.containers.get(&id) {
             let mut subject = container.subject.clone();
             path.clone_into(&mut subject.cgroup);
             return (subject, true);
         }
-        let pod_uid = chosen.and_then(|c| c.pod_uid.as_ref()).map(|uid| uid.as_str().to_owned()).unwrap_or_default();
-        let subject = Subject { pod_uid, instance: clean_name(&id), cgroup: path.to_owned(), ..Subject::default() };
+        let pod_uid = chosen
+            .and_then(|c| c.pod_uid.as_ref())
+            .map(|uid| uid.as_str().to_owned())
+            .unwrap_or_default();
+        let subject = Subject {
+            pod_uid,
+            instance: clean_name(&id),
+            cgroup: path.to_owned(),
+            ..Subject::default()
+        };
         (subject, false)
     }
 
@@ -121,7 +163,11 @@ impl Fusion {
             consumers: report
                 .top
                 .iter()
-                .map(|row| MemoryConsumer { pid: row.pid, comm: comm(&row.comm), bytes: row.memory_kb().saturating_mul(1024) })
+                .map(|row| MemoryConsumer {
+                    pid: row.pid,
+                    comm: comm(&row.comm),
+                    bytes: row.memory_kb().saturating_mul(1024),
+                })
                 .collect(),
             group: report.group,
             partial: report.partial,
@@ -150,21 +196,44 @@ impl Fusion {
 
     fn only_container_has(&self, pod_uid: &str, limit: Option<u64>) -> bool {
         let mut of_pod = self.containers.of_pod(pod_uid);
-        let (Some(only), None, Some(limit)) = (of_pod.next(), of_pod.next(), limit) else { return false };
+        let (Some(only), None, Some(limit)) = (of_pod.next(), of_pod.next(), limit) else {
+            return false;
+        };
         only.memory_limit.is_some_and(|own| own.abs_diff(limit) < ROUNDING)
     }
+}
+
+/// Whether a finding rests on the kernel record at a position.
+fn is_of_record(finding: &Finding, position: &str) -> bool {
+    finding
+        .evidence
+        .iter()
+        .any(|(source, at, _)| source == EvidenceSource::Kmsg && at == position)
 }
 
 /// Tells in a kill's evidence whether the victim was the container's first process.
 fn set_main_process(finding: &mut Finding, pid: u32, first: Option<u32>) {
     let Some(first) = first else { return };
-    let known = finding.evidence.iter().find_map(|(source, position, evidence)| match &evidence.fact {
-        Fact::KernelKill(kill) if kill.pid == pid && kill.main_process.is_none() => {
-            let kill = KernelKill { main_process: Some(pid == first), ..kill.clone() };
-            Some((source, position.to_owned(), Evidence { at: evidence.at, fact: Fact::KernelKill(kill) }))
-        }
-        _ => None,
-    });
+    let known = finding
+        .evidence
+        .iter()
+        .find_map(|(source, position, evidence)| match &evidence.fact {
+            Fact::KernelKill(kill) if kill.pid == pid && kill.main_process.is_none() => {
+                let kill = KernelKill {
+                    main_process: Some(pid == first),
+                    ..kill.clone()
+                };
+                Some((
+                    source,
+                    position.to_owned(),
+                    Evidence {
+                        at: evidence.at,
+                        fact: Fact::KernelKill(kill),
+                    },
+                ))
+            }
+            _ => None,
+        });
     if let Some((source, position, evidence)) = known {
         finding.evidence.insert(source, position, evidence);
     }

@@ -17,29 +17,49 @@ const ID: &str = "9135c97b4d0966f40d39feba36904f6c2506a977a2c3fc151ff1c5ebd295a5
 const KILL_WALL: i64 = 1_000_000_000_000;
 
 fn fusion() -> Fusion {
-    Fusion::new("boot-1".to_owned(), UnixNanos(5), 4096)
+    Fusion::new("boot-1".to_owned(), UnixNanos(5), "/", 4096)
 }
 
 fn at(ms: u64) -> Moment {
-    Moment { wall: UnixNanos(KILL_WALL), mono_us: ms * 1000 }
+    Moment {
+        wall: UnixNanos(KILL_WALL),
+        mono_us: ms * 1000,
+    }
 }
 
 fn line(seq: u64, text: &str) -> Observation {
     let raw = format!("3,{seq},6604203665,-;{text}\n");
     let record = Record::parse(raw.as_bytes()).unwrap();
-    Observation::Kernel(Stamped { record, wall: UnixNanos(KILL_WALL), backlog: false })
+    let record = Stamped {
+        record,
+        wall: UnixNanos(KILL_WALL),
+        backlog: false,
+    };
+    Observation::Kernel {
+        record,
+        victim_cgroup: None,
+    }
 }
 
 /// The lines of a real report of a 6.18 kernel, cgroup v1: the pod's limit was hit by the container's first process.
 fn report() -> Vec<Observation> {
     let pod = format!("/kubepods/burstable/pod{POD}");
     vec![
-        line(2240, "tail invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=999"),
+        line(
+            2240,
+            "tail invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=999",
+        ),
         line(2250, "memory: usage 20480kB, limit 20480kB, failcnt 1408"),
-        line(2272, &format!(
-            "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset={ID},mems_allowed=0,oom_memcg={pod},task_memcg={pod}/{ID},task=tail,pid=11219,uid=0"
-        )),
-        line(2273, "Memory cgroup out of memory: Killed process 11219 (tail) total-vm:22168kB, anon-rss:19968kB, file-rss:1264kB, shmem-rss:0kB, UID:0 pgtables:80kB oom_score_adj:999"),
+        line(
+            2272,
+            &format!(
+                "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset={ID},mems_allowed=0,oom_memcg={pod},task_memcg={pod}/{ID},task=tail,pid=11219,uid=0"
+            ),
+        ),
+        line(
+            2273,
+            "Memory cgroup out of memory: Killed process 11219 (tail) total-vm:22168kB, anon-rss:19968kB, file-rss:1264kB, shmem-rss:0kB, UID:0 pgtables:80kB oom_score_adj:999",
+        ),
     ]
 }
 
@@ -52,19 +72,44 @@ fn container(pid: u32) -> Observation {
         instance: ID.into(),
         ..Subject::default()
     };
-    Observation::Container(Container { subject, pid: Some(pid), log_path: None, memory_limit: Some(20_971_520) })
+    Observation::Container(Container {
+        subject,
+        pid: Some(pid),
+        log_path: None,
+        memory_limit: Some(20_971_520),
+    })
 }
 
 fn exit(code: i32, reason: &str) -> Observation {
     let finished_at = UnixNanos(KILL_WALL + 4_000_000);
     let reason = Untrusted::bounded(reason, 64);
-    let record = RuntimeExit { exit_code: code, finished_at, reason, ..RuntimeExit::default() };
-    Observation::Exit(Exit { instance: ID.into(), record, source: EvidenceSource::Containerd, live: true })
+    let record = RuntimeExit {
+        exit_code: code,
+        finished_at,
+        reason,
+        ..RuntimeExit::default()
+    };
+    Observation::Exit(Exit {
+        instance: ID.into(),
+        record,
+        source: EvidenceSource::Containerd,
+        live: true,
+    })
 }
 
 fn counter(instance: &str, before: u64, after: u64) -> Observation {
-    let cgroup = if instance.is_empty() { String::new() } else { format!("/k/{instance}") };
-    Observation::KillCounter(KillCounter { instance: instance.into(), cgroup, before, after, at: UnixNanos(KILL_WALL) })
+    let cgroup = if instance.is_empty() {
+        String::new()
+    } else {
+        format!("/k/{instance}")
+    };
+    Observation::KillCounter(KillCounter {
+        instance: instance.into(),
+        cgroup,
+        before,
+        after,
+        at: UnixNanos(KILL_WALL),
+    })
 }
 
 fn feed(fusion: &mut Fusion, observations: Vec<Observation>, now: Moment) -> Vec<Finding> {
@@ -77,15 +122,42 @@ fn a_kill_is_told_on_the_kernels_line_and_its_exit_cites_it() {
     feed(&mut fusion, vec![container(11219)], at(0));
     let told = feed(&mut fusion, report(), at(1));
     assert_eq!(told.len(), 1, "one finding, at once");
-    assert_eq!((told[0].kind, told[0].subject.container.as_str()), (FindingKind::Kill, "app"));
+    assert_eq!(
+        (told[0].kind, told[0].subject.container.as_str()),
+        (FindingKind::Kill, "app")
+    );
     assert_eq!(judge(&told[0].evidence).cause, Cause::OomLimit);
     let kill = told[0].evidence.kills().next().unwrap();
-    assert_eq!(kill.level, Some(inquest_shared::model::LimitLevel::Container), "one container: the pod's limit is its own");
+    assert_eq!(
+        kill.level,
+        Some(inquest_shared::model::LimitLevel::Container),
+        "one container: the pod's limit is its own"
+    );
     assert_eq!((kill.main_process, kill.limit_bytes), (Some(true), Some(20_971_520)));
     let exits = feed(&mut fusion, vec![exit(137, "")], at(5));
     assert_eq!(exits.len(), 1);
     assert!(exits[0].cites.contains(&told[0].key));
     assert_eq!(judge(&exits[0].evidence).cause, Cause::OomLimit);
+}
+
+/// The kernel prints at most ten heads in five seconds; the kill line always comes.
+#[test]
+fn a_bare_kill_line_is_attributed_by_the_victims_own_cgroup() {
+    let mut fusion = fusion();
+    feed(&mut fusion, vec![container(11219)], at(0));
+    let Some(Observation::Kernel { record, .. }) = report().pop() else {
+        panic!("no kill line")
+    };
+    let victim_cgroup = Some(format!("/kubepods/burstable/pod{POD}/{ID}"));
+    let told = feed(&mut fusion, vec![Observation::Kernel { record, victim_cgroup }], at(1));
+    assert_eq!(
+        told.iter().map(|f| f.subject.pod.as_str()).collect::<Vec<_>>(),
+        ["web-1"]
+    );
+    assert!(
+        fusion.tick(at(300)).is_empty(),
+        "the revision after the grace changes nothing"
+    );
 }
 
 #[test]
@@ -118,13 +190,21 @@ fn an_unnamed_container_gets_a_moment_to_be_named() {
     let mut silent = self::fusion();
     feed(&mut silent, report(), at(0));
     let told = silent.tick(at(260));
-    assert_eq!(told.first().map(|f| f.subject.instance.as_str()), Some(ID), "nobody named it: told all the same");
+    assert_eq!(
+        told.first().map(|f| f.subject.instance.as_str()),
+        Some(ID),
+        "nobody named it: told all the same"
+    );
 }
 
 #[test]
 fn a_removed_container_is_still_attributed() {
     let mut fusion = fusion();
-    feed(&mut fusion, vec![container(11219), Observation::Removed(ID.into())], at(0));
+    feed(
+        &mut fusion,
+        vec![container(11219), Observation::Removed(ID.into())],
+        at(0),
+    );
     fusion.tick(at(60_000));
     let told = feed(&mut fusion, report(), at(60_001));
     assert_eq!(told[0].subject.pod, "web-1");
@@ -144,31 +224,74 @@ fn a_repeated_record_after_a_restart_gives_the_same_key() {
 
 #[test]
 fn what_is_older_than_the_agent_is_look_back() {
-    let mut fusion = Fusion::new("boot-1".to_owned(), UnixNanos(KILL_WALL + 1), 4096);
+    let mut fusion = Fusion::new("boot-1".to_owned(), UnixNanos(KILL_WALL + 1), "/", 4096);
     feed(&mut fusion, vec![container(11219)], at(0));
     let told = feed(&mut fusion, report(), at(1));
     assert_eq!(told[0].discovery, Discovery::Lookback);
 }
 
+/// kind: several nodes read one kernel log.
+#[test]
+fn a_record_of_another_node_on_the_same_kernel_is_left_to_it() {
+    for (scope, ours) in [
+        ("/kubepods", true),
+        ("/kubepods/", true),
+        ("/kube", false),
+        ("/docker/other", false),
+    ] {
+        let mut fusion = Fusion::new("boot-1".to_owned(), UnixNanos(5), scope, 4096);
+        feed(&mut fusion, vec![container(11219)], at(0));
+        assert_eq!(!feed(&mut fusion, report(), at(1)).is_empty(), ours, "{scope}");
+        feed(&mut fusion, vec![counter("", 0, 1)], at(2));
+        assert!(
+            fusion.tick(at(2500)).iter().all(|f| f.kind == FindingKind::Kill),
+            "its kill is explained all the same"
+        );
+    }
+}
+
 #[test]
 fn log_lines_reach_the_exit_whether_they_come_before_or_after() {
-    let excerpt = |text: &str| LogExcerpt { lines: vec![Untrusted::bounded(text, 99)], ..LogExcerpt::default() };
+    let excerpt = |text: &str| LogExcerpt {
+        lines: vec![Untrusted::bounded(text, 99)],
+        ..LogExcerpt::default()
+    };
     let log = |text: &str| Observation::Log {
         instance: ID.into(),
         finished_at: UnixNanos(KILL_WALL + 4_000_000),
         excerpt: excerpt(text),
     };
     let mut fusion = fusion();
-    let told = feed(&mut fusion, vec![container(1), log("first"), exit(1, ""), log("first and second")], at(0));
-    let lines: Vec<_> = told.iter().map(|f| f.evidence.log().unwrap().lines[0].raw().to_owned()).collect();
+    let told = feed(
+        &mut fusion,
+        vec![container(1), log("first"), exit(1, ""), log("first and second")],
+        at(0),
+    );
+    let lines: Vec<_> = told
+        .iter()
+        .map(|f| f.evidence.log().unwrap().lines[0].raw().to_owned())
+        .collect();
     assert_eq!(lines, ["first", "first and second"]);
-    assert!(feed(&mut fusion, vec![log("first and second")], at(1)).is_empty(), "the same lines are no news");
+    assert!(
+        feed(&mut fusion, vec![log("first and second")], at(1)).is_empty(),
+        "the same lines are no news"
+    );
 }
 
 #[test]
 fn a_later_reason_revises_the_exit_and_never_repeats_it() {
     let mut fusion = fusion();
-    let told = feed(&mut fusion, vec![container(1), exit(1, ""), exit(1, "Error"), exit(1, ""), exit(1, "Error")], at(0));
+    let told = feed(
+        &mut fusion,
+        vec![
+            container(1),
+            exit(1, ""),
+            exit(1, "Error"),
+            exit(1, ""),
+            exit(1, "Error"),
+        ],
+        at(0),
+    );
     assert_eq!(told.iter().map(|f| f.revision).collect::<Vec<_>>(), [0, 1]);
 }
 
@@ -185,10 +308,17 @@ fn counters_stay_silent_while_the_kernel_log_explains_them() {
 #[test]
 fn kills_that_only_the_nodes_counter_saw_are_said_with_a_number() {
     let mut fusion = fusion();
-    feed(&mut fusion, vec![Observation::KernelLog { live: true }, counter("", 10, 17)], at(0));
+    feed(
+        &mut fusion,
+        vec![Observation::KernelLog { live: true }, counter("", 10, 17)],
+        at(0),
+    );
     assert!(fusion.tick(at(1999)).is_empty());
     let told = fusion.tick(at(2000));
-    assert_eq!(told.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::UnexplainedKills]);
+    assert_eq!(
+        told.iter().map(|f| f.kind).collect::<Vec<_>>(),
+        [FindingKind::UnexplainedKills]
+    );
     let step = told[0].evidence.steps("oom_kill").next().unwrap();
     assert_eq!(step.after - step.before, 7);
 }
@@ -196,7 +326,11 @@ fn kills_that_only_the_nodes_counter_saw_are_said_with_a_number() {
 #[test]
 fn without_a_kernel_log_the_counter_of_the_container_speaks_at_once() {
     let mut fusion = fusion();
-    feed(&mut fusion, vec![Observation::KernelLog { live: false }, container(11219)], at(0));
+    feed(
+        &mut fusion,
+        vec![Observation::KernelLog { live: false }, container(11219)],
+        at(0),
+    );
     let told = feed(&mut fusion, vec![counter(ID, 0, 1)], at(1));
     assert_eq!(told.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::Kill]);
     assert_eq!(judge(&told[0].evidence).cause, Cause::OomLimit);
@@ -207,7 +341,15 @@ fn without_a_kernel_log_the_counter_of_the_container_speaks_at_once() {
 #[test]
 fn a_kernel_log_that_comes_back_adds_to_the_counters_kill_instead_of_doubling_it() {
     let mut fusion = fusion();
-    feed(&mut fusion, vec![Observation::KernelLog { live: false }, container(11219), counter(ID, 0, 1)], at(0));
+    feed(
+        &mut fusion,
+        vec![
+            Observation::KernelLog { live: false },
+            container(11219),
+            counter(ID, 0, 1),
+        ],
+        at(0),
+    );
     let told = feed(&mut fusion, report(), at(900));
     assert_eq!(told.iter().map(|f| f.revision).collect::<Vec<_>>(), [1]);
     assert_eq!(told[0].evidence.len(), 2);

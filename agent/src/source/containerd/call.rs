@@ -9,7 +9,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use inquest_proto::runtime::v1::{
     Container, ContainerStatusRequest, ContainerStatusResponse, ListContainersRequest, ListPodSandboxRequest,
-    PodSandbox, VersionRequest, runtime_service_client::RuntimeServiceClient,
+    PodSandbox, PodSandboxFilter, VersionRequest, runtime_service_client::RuntimeServiceClient,
 };
 use tokio::{net::UnixStream, time::timeout};
 use tonic::{
@@ -80,7 +80,10 @@ pub(super) async fn connect(path: &Path) -> Result<(Channel, String), CallError>
     });
     // The authority is required by HTTP/2 and means nothing on a socket.
     let endpoint = Endpoint::from_static("http://localhost").connect_timeout(DEADLINE);
-    let channel = endpoint.connect_with_connector(connector).await.map_err(|error| connect_error(path, &error))?;
+    let channel = endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| connect_error(path, &error))?;
     let mut client = RuntimeServiceClient::new(channel.clone());
     let version = bounded("Version", client.version(VersionRequest::default())).await?;
     Ok((channel, format!("{} {}", version.runtime_name, version.runtime_version)))
@@ -91,21 +94,66 @@ fn connect_error(path: &Path, error: &tonic::transport::Error) -> CallError {
     while let Some(inner) = source.source() {
         source = inner;
     }
-    let denied = source.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
-    CallError::Connect { path: path.to_owned(), reason: source.to_string(), denied }
+    let denied = source
+        .downcast_ref::<io::Error>()
+        .is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+    CallError::Connect {
+        path: path.to_owned(),
+        reason: source.to_string(),
+        denied,
+    }
 }
 
 /// All containers and all sandboxes.
 pub(super) async fn list(channel: Channel) -> Result<(Vec<Container>, Vec<PodSandbox>), CallError> {
     let mut client = client(channel);
-    let containers = bounded("ListContainers", client.list_containers(ListContainersRequest::default())).await?;
-    let sandboxes = bounded("ListPodSandbox", client.list_pod_sandbox(ListPodSandboxRequest::default())).await?;
+    let containers = bounded(
+        "ListContainers",
+        client.list_containers(ListContainersRequest::default()),
+    )
+    .await?;
+    let sandboxes = bounded(
+        "ListPodSandbox",
+        client.list_pod_sandbox(ListPodSandboxRequest::default()),
+    )
+    .await?;
     Ok((containers.containers, sandboxes.items))
 }
 
-/// Status of one container; `verbose` adds host pid and runtime configuration.
-pub(super) async fn status(channel: Channel, id: String, verbose: bool) -> Result<ContainerStatusResponse, CallError> {
-    let request = ContainerStatusRequest { container_id: id, verbose };
+/// Label of containers and sandboxes that joins them.
+const POD_UID: &str = "io.kubernetes.pod.uid";
+
+/// Everything about one container: its status with host pid and runtime configuration, and its sandbox, which carries the
+/// pod's labels.
+pub(super) async fn inspect(
+    channel: Channel,
+    id: String,
+) -> Result<(ContainerStatusResponse, Option<PodSandbox>), CallError> {
+    let request = ContainerStatusRequest {
+        container_id: id,
+        verbose: true,
+    };
+    let mut client = client(channel);
+    let answer = bounded("ContainerStatus", client.container_status(request)).await?;
+    let Some(uid) = answer.status.as_ref().and_then(|s| s.labels.get(POD_UID)) else {
+        return Ok((answer, None));
+    };
+    let label_selector = [(POD_UID.to_owned(), uid.clone())].into();
+    let filter = PodSandboxFilter {
+        label_selector,
+        ..PodSandboxFilter::default()
+    };
+    let request = ListPodSandboxRequest { filter: Some(filter) };
+    let sandboxes = bounded("ListPodSandbox", client.list_pod_sandbox(request)).await?;
+    Ok((answer, sandboxes.items.into_iter().next()))
+}
+
+/// Status of one container.
+pub(super) async fn status(channel: Channel, id: String) -> Result<ContainerStatusResponse, CallError> {
+    let request = ContainerStatusRequest {
+        container_id: id,
+        verbose: false,
+    };
     bounded("ContainerStatus", client(channel).container_status(request)).await
 }
 
@@ -119,7 +167,10 @@ async fn bounded<T>(
 ) -> Result<T, CallError> {
     match timeout(DEADLINE, answer).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(CallError::Refused { call, status: Box::new(status) }),
+        Ok(Err(status)) => Err(CallError::Refused {
+            call,
+            status: Box::new(status),
+        }),
         Err(_elapsed) => Err(CallError::Deadline { call }),
     }
 }

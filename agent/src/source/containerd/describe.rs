@@ -68,8 +68,14 @@ pub(super) fn subject(id: &str, container: &cri::ContainerStatus, sandbox: Optio
         instance: clean_name(id),
         image: clean_name(container.image.as_ref().map_or("", |i| i.image.as_str())),
         runtime: NAME.to_owned(),
-        attempt: attempt(&container.annotations).or(metadata.map(|m| m.attempt)).unwrap_or_default(),
-        owner: if pod.is_empty() { inquest_shared::model::Owner::default() } else { guess_owner(&clean_name(pod), pod_label) },
+        attempt: attempt(&container.annotations)
+            .or(metadata.map(|m| m.attempt))
+            .unwrap_or_default(),
+        owner: if pod.is_empty() {
+            inquest_shared::model::Owner::default()
+        } else {
+            guess_owner(&clean_name(pod), pod_label)
+        },
         cgroup: String::new(),
     }
 }
@@ -80,14 +86,25 @@ fn attempt(annotations: &HashMap<String, String>) -> Option<u32> {
 }
 
 /// Facts of a container from a verbose status.
-pub(super) fn container(response: &cri::ContainerStatusResponse, sandbox: Option<&cri::PodSandbox>) -> Option<Container> {
+pub(super) fn container(
+    response: &cri::ContainerStatusResponse,
+    sandbox: Option<&cri::PodSandbox>,
+) -> Option<Container> {
     let status = response.status.as_ref()?;
     // Anything unreadable in the verbose part costs the pid and the limit, not the container.
-    let info: Info = response.info.get("info").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let info: Info = response
+        .info
+        .get("info")
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
     let linux = info.runtime_spec.linux;
     let mut subject = subject(&status.id, status, sandbox);
     subject.cgroup = cgroup(&linux.cgroups_path);
-    let declared = status.resources.as_ref().and_then(|r| r.linux.as_ref()).map(|l| l.memory_limit_in_bytes);
+    let declared = status
+        .resources
+        .as_ref()
+        .and_then(|r| r.linux.as_ref())
+        .map(|l| l.memory_limit_in_bytes);
     let limit = linux.resources.memory.and_then(|m| m.limit).or(declared);
     Some(Container {
         subject,
@@ -108,7 +125,9 @@ fn cgroup(configured: &str) -> String {
 
 /// `a-b.slice` lies in `a.slice` (systemd.slice(5)).
 fn systemd_path(slice: &str) -> String {
-    let Some(stem) = slice.strip_suffix(".slice") else { return format!("/{slice}") };
+    let Some(stem) = slice.strip_suffix(".slice") else {
+        return format!("/{slice}");
+    };
     let mut path = String::new();
     let mut name = String::new();
     for part in stem.split('-') {
@@ -166,19 +185,43 @@ mod tests {
             ..cri::ContainerStatus::default()
         };
         let json = r#"{"pid": 77, "other": [1], "runtimeSpec": {"linux": {"cgroupsPath": "/k/abc", "resources": {"memory": {"limit": 20000000}}}}}"#;
-        let response = cri::ContainerStatusResponse { status: Some(status), info: pairs(&[("info", json)]) };
-        let sandbox = cri::PodSandbox { labels: pairs(&[("pod-template-hash", "7d4b9c")]), ..cri::PodSandbox::default() };
+        let response = cri::ContainerStatusResponse {
+            status: Some(status),
+            info: pairs(&[("info", json)]),
+        };
+        let sandbox = cri::PodSandbox {
+            labels: pairs(&[("pod-template-hash", "7d4b9c")]),
+            ..cri::PodSandbox::default()
+        };
         let container = container(&response, Some(&sandbox)).unwrap();
         assert_eq!((container.pid, container.memory_limit), (Some(77), Some(20_000_000)));
-        assert_eq!((container.subject.owner.kind.as_str(), container.subject.owner.name.as_str()), ("Deployment", "web"));
-        assert_eq!((container.subject.attempt, container.subject.cgroup.as_str()), (4, "/k/abc"));
+        assert_eq!(
+            (
+                container.subject.owner.kind.as_str(),
+                container.subject.owner.name.as_str()
+            ),
+            ("Deployment", "web")
+        );
+        assert_eq!(
+            (container.subject.attempt, container.subject.cgroup.as_str()),
+            (4, "/k/abc")
+        );
     }
 
     #[test]
     fn an_unreadable_verbose_part_costs_only_what_it_held() {
-        let status = cri::ContainerStatus { id: "abc".into(), ..cri::ContainerStatus::default() };
+        let status = cri::ContainerStatus {
+            id: "abc".into(),
+            ..cri::ContainerStatus::default()
+        };
         let info = [("info".to_owned(), "{broken".to_owned())].into();
-        let response = cri::ContainerStatusResponse { status: Some(status), info };
-        assert_eq!(container(&response, None).map(|c| (c.pid, c.subject.instance)), Some((None, "abc".to_owned())));
+        let response = cri::ContainerStatusResponse {
+            status: Some(status),
+            info,
+        };
+        assert_eq!(
+            container(&response, None).map(|c| (c.pid, c.subject.instance)),
+            Some((None, "abc".to_owned()))
+        );
     }
 }

@@ -53,8 +53,14 @@ async fn drain(
     queue: &mpsc::Sender<Result<RuntimeEvent, Status>>,
     overflowed: &AtomicBool,
 ) -> Result<(), Status> {
-    let filters = TOPICS.iter().map(|topic| format!(r#"topic=="{topic}",namespace=="{NAMESPACE}""#)).collect();
-    let mut stream = EventsClient::new(channel).subscribe(SubscribeRequest { filters }).await?.into_inner();
+    let filters = TOPICS
+        .iter()
+        .map(|topic| format!(r#"topic=="{topic}",namespace=="{NAMESPACE}""#))
+        .collect();
+    let mut stream = EventsClient::new(channel)
+        .subscribe(SubscribeRequest { filters })
+        .await?
+        .into_inner();
     while let Some(envelope) = stream.message().await? {
         let Some(event) = decode(&envelope) else { continue };
         match queue.try_send(Ok(event)) {
@@ -70,7 +76,13 @@ async fn drain(
 fn decode(envelope: &Envelope) -> Option<RuntimeEvent> {
     let payload = envelope.event.as_ref()?.value.as_slice();
     let at = |stamp: Option<prost_types::Timestamp>| {
-        stamp.map(|t| UnixNanos(t.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(t.nanos))))
+        stamp.map(|t| {
+            UnixNanos(
+                t.seconds
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(i64::from(t.nanos)),
+            )
+        })
     };
     match envelope.topic.as_str() {
         "/tasks/exit" => {
@@ -78,15 +90,25 @@ fn decode(envelope: &Envelope) -> Option<RuntimeEvent> {
             // An exec has an id of its own and is not the container's end.
             (exit.id == exit.container_id).then_some(())?;
             let exit_code = i32::try_from(exit.exit_status).ok()?;
-            Some(RuntimeEvent::Exited { id: exit.container_id, exit_code, at: at(exit.exited_at)? })
+            Some(RuntimeEvent::Exited {
+                id: exit.container_id,
+                exit_code,
+                at: at(exit.exited_at)?,
+            })
         }
         "/tasks/oom" => {
             let oom = TaskOom::decode(payload).ok()?;
-            Some(RuntimeEvent::Oom { id: oom.container_id, at: at(envelope.timestamp)? })
+            Some(RuntimeEvent::Oom {
+                id: oom.container_id,
+                at: at(envelope.timestamp)?,
+            })
         }
         "/tasks/start" => {
             let start = TaskStart::decode(payload).ok()?;
-            Some(RuntimeEvent::Started { id: start.container_id, pid: start.pid })
+            Some(RuntimeEvent::Started {
+                id: start.container_id,
+                pid: start.pid,
+            })
         }
         _ => None,
     }
@@ -99,8 +121,16 @@ mod tests {
     use super::*;
 
     fn envelope(topic: &str, value: Vec<u8>) -> Envelope {
-        let event = Some(Any { type_url: String::new(), value });
-        Envelope { topic: topic.to_owned(), event, timestamp: Some(Timestamp { seconds: 2, nanos: 5 }), ..Envelope::default() }
+        let event = Some(Any {
+            type_url: String::new(),
+            value,
+        });
+        Envelope {
+            topic: topic.to_owned(),
+            event,
+            timestamp: Some(Timestamp { seconds: 2, nanos: 5 }),
+            ..Envelope::default()
+        }
     }
 
     fn exit(id: &str) -> TaskExit {
@@ -116,8 +146,15 @@ mod tests {
     #[test]
     fn the_end_of_an_exec_is_not_the_end_of_the_container() {
         assert_eq!(decode(&envelope("/tasks/exit", exit("exec-1").encode_to_vec())), None);
-        let expected = RuntimeEvent::Exited { id: "c".into(), exit_code: 137, at: UnixNanos(1_000_000_007) };
-        assert_eq!(decode(&envelope("/tasks/exit", exit("c").encode_to_vec())), Some(expected));
+        let expected = RuntimeEvent::Exited {
+            id: "c".into(),
+            exit_code: 137,
+            at: UnixNanos(1_000_000_007),
+        };
+        assert_eq!(
+            decode(&envelope("/tasks/exit", exit("c").encode_to_vec())),
+            Some(expected)
+        );
     }
 
     #[test]

@@ -58,10 +58,13 @@ enum Ask {
     Recheck(String),
 }
 
+/// A container's status and its sandbox.
+type Inspection = (cri::ContainerStatusResponse, Option<cri::PodSandbox>);
+
 /// An answer.
 enum Reply {
     Listed(Result<(Vec<cri::Container>, Vec<cri::PodSandbox>), CallError>),
-    Inspected(String, Result<cri::ContainerStatusResponse, CallError>),
+    Inspected(String, Box<Result<Inspection, CallError>>),
     Rechecked(Result<cri::ContainerStatusResponse, CallError>),
     Tailed(Tailed),
 }
@@ -124,7 +127,9 @@ impl Follower {
         self.later.retain(|_, later| !matches!(later, Later::List));
         self.first_list = true;
         let overflowed = Arc::new(AtomicBool::new(false));
-        let mut events = source.events.then(|| events::subscribe(channel.clone(), Arc::clone(&overflowed)));
+        let mut events = source
+            .events
+            .then(|| events::subscribe(channel.clone(), Arc::clone(&overflowed)));
         let mut quick_lists = QUICK_LISTS;
         self.ask(Ask::List);
         loop {
@@ -149,7 +154,10 @@ impl Follower {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => { self.on_time(source); true }
             };
             if overflowed.swap(false, Ordering::Relaxed) {
-                tracing::warn!(queue = events::QUEUE, "containerd events dropped, reading the list instead");
+                tracing::warn!(
+                    queue = events::QUEUE,
+                    "containerd events dropped, reading the list instead"
+                );
                 self.ask(Ask::List);
             }
             if !connected {
@@ -176,8 +184,8 @@ impl Follower {
             self.calls.spawn(async move {
                 match ask {
                     Ask::List => Reply::Listed(call::list(channel).await),
-                    Ask::Inspect(id) => Reply::Inspected(id.clone(), call::status(channel, id, true).await),
-                    Ask::Recheck(id) => Reply::Rechecked(call::status(channel, id, false).await),
+                    Ask::Inspect(id) => Reply::Inspected(id.clone(), Box::new(call::inspect(channel, id).await)),
+                    Ask::Recheck(id) => Reply::Rechecked(call::status(channel, id).await),
                 }
             });
         }
@@ -186,7 +194,10 @@ impl Follower {
     fn on_no_events(&mut self, source: &Containerd, status: &Status) -> bool {
         tracing::warn!(%status, "no event stream; polling");
         let remedy = "give the agent containerd's own socket, not a CRI proxy";
-        source.statuses.set(NAME, SourceHealth::not(SourceState::Degraded, "polling, no event stream", remedy));
+        source.statuses.set(
+            NAME,
+            SourceHealth::not(SourceState::Degraded, "polling, no event stream", remedy),
+        );
         self.at(SOON, Later::List);
         true
     }
@@ -213,7 +224,11 @@ impl Follower {
                 self.told_by_event(source, container, exit_code, at, true);
             }
             RuntimeEvent::Oom { id, at } if !self.table.is_sandbox(&id) => {
-                let notice = Observation::RuntimeOom { instance: clean_name(&id), at, source: EvidenceSource::Containerd };
+                let notice = Observation::RuntimeOom {
+                    instance: clean_name(&id),
+                    at,
+                    source: EvidenceSource::Containerd,
+                };
                 self.tell(notice).await;
             }
             _ => {}
@@ -231,7 +246,12 @@ impl Follower {
             message: Untrusted::default(),
             memory_limit_bytes: container.memory_limit,
         };
-        let exit = Exit { instance: id.clone(), record, source: EvidenceSource::Containerd, live };
+        let exit = Exit {
+            instance: id.clone(),
+            record,
+            source: EvidenceSource::Containerd,
+            live,
+        };
         self.read_tail(source, container, at, Some(exit));
         self.at(LATE_REASON, Later::Recheck(id));
     }
@@ -246,7 +266,12 @@ impl Follower {
                 tracing::debug!(error = %error, cause = %error.source, "no log tail");
                 Tail::default()
             });
-            Reply::Tailed(Tailed { container, finished_at, tail, exit })
+            Reply::Tailed(Tailed {
+                container,
+                finished_at,
+                tail,
+                exit,
+            })
         });
     }
 
@@ -257,9 +282,11 @@ impl Follower {
         period: Duration,
     ) -> bool {
         match reply {
-            Ok(Reply::Listed(Ok((containers, sandboxes)))) => self.on_list(source, &containers, sandboxes, period).await,
+            Ok(Reply::Listed(Ok((containers, sandboxes)))) => {
+                self.on_list(source, &containers, sandboxes, period).await
+            }
             Ok(Reply::Listed(Err(error))) => return self.on_list_error(source, &error),
-            Ok(Reply::Inspected(id, answer)) => self.on_inspected(source, id, answer).await,
+            Ok(Reply::Inspected(id, answer)) => self.on_inspected(source, id, *answer).await,
             Ok(Reply::Rechecked(Ok(answer))) => self.on_rechecked(answer).await,
             Ok(Reply::Rechecked(Err(error))) => tracing::debug!(%error, "no late reason"),
             Ok(Reply::Tailed(tailed)) => self.on_tail(source, tailed).await,
@@ -290,20 +317,18 @@ impl Follower {
 
     fn on_list_error(&mut self, source: &Containerd, error: &CallError) -> bool {
         self.asked.remove(&Ask::List);
-        source.statuses.set(NAME, SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy()));
+        source.statuses.set(
+            NAME,
+            SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy()),
+        );
         self.at(SOON, Later::List);
         matches!(error, CallError::Deadline { .. })
     }
 
-    async fn on_inspected(
-        &mut self,
-        source: &Containerd,
-        id: String,
-        answer: Result<cri::ContainerStatusResponse, CallError>,
-    ) {
+    async fn on_inspected(&mut self, source: &Containerd, id: String, answer: Result<Inspection, CallError>) {
         self.asked.remove(&Ask::Inspect(id.clone()));
-        let response = match answer {
-            Ok(response) => response,
+        let (response, sandbox) = match answer {
+            Ok(inspection) => inspection,
             Err(error) if error.is_not_found() => return self.table.forget(&id),
             Err(error) => {
                 tracing::warn!(id, %error, "cannot inspect a container");
@@ -311,8 +336,9 @@ impl Follower {
             }
         };
         let Some(status) = &response.status else { return };
-        let pod_uid = status.labels.get("io.kubernetes.pod.uid").map(String::as_str).unwrap_or_default();
-        let Some(mut container) = describe::container(&response, self.table.sandbox(pod_uid)) else { return };
+        let Some(mut container) = describe::container(&response, sandbox.as_ref()) else {
+            return;
+        };
         let first_list = self.first_list;
         let Some(entry) = self.table.entry(&id) else { return };
         container.pid = container.pid.or(entry.pid);
@@ -336,19 +362,33 @@ impl Follower {
     async fn on_rechecked(&mut self, answer: cri::ContainerStatusResponse) {
         let Some(status) = &answer.status else { return };
         self.asked.remove(&Ask::Recheck(status.id.clone()));
-        let limit = self.table.get(&status.id).and_then(|e| e.facts.as_ref()).and_then(|f| f.memory_limit);
+        let limit = self
+            .table
+            .get(&status.id)
+            .and_then(|e| e.facts.as_ref())
+            .and_then(|f| f.memory_limit);
         if let Some(exit) = describe::exit(status, limit, true) {
             self.tell(Observation::Exit(exit)).await;
         }
     }
 
     async fn on_tail(&mut self, source: &Containerd, tailed: Tailed) {
-        let Tailed { container, finished_at, tail, exit } = tailed;
+        let Tailed {
+            container,
+            finished_at,
+            tail,
+            exit,
+        } = tailed;
         let instance = container.subject.instance.clone();
         let first = exit.is_some();
         if !tail.lines.is_empty() {
             let excerpt = tail.excerpt();
-            self.tell(Observation::Log { instance: instance.clone(), finished_at, excerpt }).await;
+            self.tell(Observation::Log {
+                instance: instance.clone(),
+                finished_at,
+                excerpt,
+            })
+            .await;
         }
         if let Some(exit) = exit {
             self.tell(Observation::Exit(exit)).await;
@@ -371,7 +411,9 @@ impl Follower {
     }
 
     fn on_time(&mut self, source: &Containerd) {
-        let Some((_, later)) = self.later.pop_first() else { return };
+        let Some((_, later)) = self.later.pop_first() else {
+            return;
+        };
         match later {
             Later::List => self.ask(Ask::List),
             Later::Recheck(id) => self.ask(Ask::Recheck(id)),

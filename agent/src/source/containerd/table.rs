@@ -26,7 +26,7 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: HashMap<String, Entry>,
-    sandboxes: HashMap<String, cri::PodSandbox>,
+    sandboxes: HashSet<String>,
 }
 
 /// What to do after a list.
@@ -41,13 +41,22 @@ pub(super) struct Changes {
 impl Table {
     /// Takes a fresh list.
     pub(super) fn reconcile(&mut self, containers: &[cri::Container], sandboxes: Vec<cri::PodSandbox>) -> Changes {
-        self.sandboxes = sandboxes.into_iter().map(|s| (s.id.clone(), s)).collect();
+        self.sandboxes = sandboxes.into_iter().map(|s| s.id).collect();
         let listed: HashSet<&str> = containers.iter().map(|c| c.id.as_str()).collect();
-        let removed: Vec<String> = self.entries.keys().filter(|id| !listed.contains(id.as_str())).cloned().collect();
+        let removed: Vec<String> = self
+            .entries
+            .keys()
+            .filter(|id| !listed.contains(id.as_str()))
+            .cloned()
+            .collect();
         for id in &removed {
             self.entries.remove(id);
         }
-        let inspect = containers.iter().filter(|c| self.needs_look(c)).map(|c| c.id.clone()).collect();
+        let inspect = containers
+            .iter()
+            .filter(|c| self.needs_look(c))
+            .map(|c| c.id.clone())
+            .collect();
         Changes { inspect, removed }
     }
 
@@ -79,12 +88,7 @@ impl Table {
 
     /// Whether the id is a sandbox and not a container.
     pub(super) fn is_sandbox(&self, id: &str) -> bool {
-        self.sandboxes.contains_key(id)
-    }
-
-    /// The sandbox of a pod, by pod uid.
-    pub(super) fn sandbox(&self, pod_uid: &str) -> Option<&cri::PodSandbox> {
-        self.sandboxes.values().find(|s| s.metadata.as_ref().is_some_and(|m| m.uid == pod_uid))
+        self.sandboxes.contains(id)
     }
 
     /// Containers that run, with their cgroup.
@@ -100,7 +104,11 @@ mod tests {
     use super::*;
 
     fn listed(id: &str, state: cri::ContainerState) -> cri::Container {
-        cri::Container { id: id.into(), state: state.into(), ..cri::Container::default() }
+        cri::Container {
+            id: id.into(),
+            state: state.into(),
+            ..cri::Container::default()
+        }
     }
 
     #[test]
@@ -124,7 +132,12 @@ mod tests {
         assert_eq!(table.reconcile(&ended, vec![]).inspect, ["a"]);
         let entry = table.entry("a").unwrap();
         entry.exited = true;
-        entry.facts = Some(Container { subject: Default::default(), pid: None, log_path: None, memory_limit: None });
+        entry.facts = Some(Container {
+            subject: Default::default(),
+            pid: None,
+            log_path: None,
+            memory_limit: None,
+        });
         assert_eq!(table.reconcile(&ended, vec![]), Changes::default());
         assert_eq!(table.reconcile(&[], vec![]).removed, ["a"]);
     }
