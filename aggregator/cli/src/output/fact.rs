@@ -1,0 +1,110 @@
+//! Quoted facts in codes and figures: the same words in every language.
+
+use inquest_shared::{
+    model::{CounterStep, Fact, KernelKill, RuntimeExit, Untrusted},
+    text::size,
+};
+
+/// Shown bytes of a text inside a fact.
+const MAX_TEXT: usize = 200;
+
+/// A fact on one line.
+pub(crate) fn describe(fact: &Fact) -> String {
+    match fact {
+        Fact::KernelKill(kill) => kernel_kill(kill),
+        Fact::CounterStep(step) => counter_step(step),
+        Fact::RuntimeExit(exit) => runtime_exit(exit),
+        Fact::RuntimeOom => "runtime_oom".to_owned(),
+        Fact::LogExcerpt(log) => {
+            format!(
+                "log_excerpt lines={} redactions={} truncated={}",
+                log.lines.len(),
+                log.redactions,
+                log.truncated
+            )
+        }
+        Fact::KernelLoss(records) => format!("kernel_loss records={records}"),
+    }
+}
+
+fn kernel_kill(kill: &KernelKill) -> String {
+    let mut text = format!("kernel_kill pid={} comm={}", kill.pid, quoted(&kill.comm));
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name}={value}"));
+        }
+    };
+    add("anon", Some(kill.anon_bytes).filter(|bytes| *bytes > 0).map(size));
+    add("usage", kill.usage_bytes.map(size));
+    add("limit", kill.limit_bytes.map(size));
+    add("level", kill.level.map(|level| level.code().to_owned()));
+    add("main_process", kill.main_process.map(|main| main.to_string()));
+    add("cgroup", named(&kill.limit_cgroup));
+    add("partial", kill.partial.then(|| "true".to_owned()));
+    text
+}
+
+fn counter_step(step: &CounterStep) -> String {
+    let whose = named(&step.cgroup).unwrap_or_else(|| "node".to_owned());
+    let counter = Untrusted::bounded(&step.counter, MAX_TEXT).escaped();
+    format!(
+        "counter_step {counter} {} to {} cgroup={whose}",
+        step.before, step.after
+    )
+}
+
+fn runtime_exit(exit: &RuntimeExit) -> String {
+    let mut text = format!("runtime_exit code={} finished={}", exit.exit_code, exit.finished_at);
+    for (name, value) in [("reason", &exit.reason), ("message", &exit.message)] {
+        if !value.is_empty() {
+            text.push_str(&format!(" {name}={}", quoted(value)));
+        }
+    }
+    if let Some(limit) = exit.memory_limit_bytes {
+        text.push_str(&format!(" limit={}", size(limit)));
+    }
+    text
+}
+
+fn named(path: &str) -> Option<String> {
+    (!path.is_empty()).then(|| Untrusted::bounded(path, MAX_TEXT).escaped())
+}
+
+fn quoted(text: &Untrusted) -> String {
+    format!("\"{}\"", Untrusted::bounded(text.raw(), MAX_TEXT).escaped())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::sample;
+
+    #[test]
+    fn every_fact_of_an_oom_kill_is_told_in_figures() {
+        let incident = sample::incident();
+        let facts: Vec<String> = incident
+            .latest
+            .evidence
+            .iter()
+            .map(|(_, _, e)| describe(&e.fact))
+            .collect();
+        insta::assert_snapshot!(facts.join("\n"), @r#"
+        runtime_exit code=137 finished=2026-03-01T12:01:07.186Z reason="OOMKilled" limit=20.0 MiB
+        log_excerpt lines=2 redactions=1 truncated=false
+        kernel_kill pid=11219 comm="tail" anon=19.5 MiB limit=20.0 MiB level=container main_process=true cgroup=/kubepods/burstable/podu1/c1
+        counter_step oom_kill 4 to 5 cgroup=node
+        "#);
+    }
+
+    #[test]
+    fn a_process_name_cannot_forge_a_line() {
+        let kill = KernelKill {
+            comm: Untrusted::bounded("a\n\u{1b}[31m", 64),
+            ..KernelKill::default()
+        };
+        assert_eq!(
+            describe(&Fact::KernelKill(kill)),
+            "kernel_kill pid=0 comm=\"a\\u{a}\\u{1b}[31m\""
+        );
+    }
+}
