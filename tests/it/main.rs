@@ -1,0 +1,8 @@
+//! The suites that need the real thing: one binary, one module for each suite. `tests/run` chooses by module name.
+
+mod contract;
+mod foreign;
+mod host;
+mod process;
+mod requirements;
+mod runtime;

@@ -1,0 +1,112 @@
+# shellcheck shell=bash
+# What the chosen suites need of the machine. Installs it as root on Debian and Ubuntu, else names it and ends with 2.
+
+packages=()
+problems=()
+
+# Programs of the private container runtime, each with its package.
+RUNTIME_PROGRAMS=(containerd:containerd containerd-shim-runc-v2:containerd ctr:containerd runc:runc busybox:busybox-static)
+
+has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
+
+can_install() { [[ $EUID == 0 ]] && has apt-get; }
+
+# needs_program PROGRAM PACKAGE WHY
+needs_program() {
+  has "$1" || missing "$2" "$1, for $3"
+}
+
+missing() {
+  packages+=("$1")
+  problems+=("$2 (Debian, Ubuntu: apt-get install $1)")
+}
+
+needs_rust() {
+  PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+  export PATH
+  if ! has cargo; then
+    missing rustup "cargo through rustup, which then fetches the version of rust-toolchain.toml; see https://rustup.rs"
+  fi
+  needs_program cc gcc "SQLite and ring, which are compiled from C"
+  [[ -e /usr/include/stdlib.h ]] || missing libc6-dev "the headers of the C library"
+}
+
+needs_runtime() {
+  local pair
+  for pair in "${RUNTIME_PROGRAMS[@]}"; do
+    needs_program "${pair%%:*}" "${pair#*:}" "real containers"
+  done
+  # a busybox with a loader cannot run in an image that holds nothing else
+  if has busybox && grep -qa '/ld-' <(head -c 4096 "$(PATH="$PATH:/usr/sbin:/sbin" command -v busybox)"); then
+    missing busybox-static "a static busybox, for images"
+  fi
+}
+
+has_memory_cgroup() {
+  grep -qE ' - cgroup [^ ]+ [^ ]*(,|\b)memory(,|$)' /proc/self/mountinfo ||
+    grep -qsw memory /sys/fs/cgroup/cgroup.controllers
+}
+
+needs_kernel() {
+  [[ $EUID == 0 ]] || problems+=("root, for the kernel log and cgroups (suites: lint, unit and contract run without)")
+  [[ -r /dev/kmsg ]] || problems+=("a readable /dev/kmsg")
+  has_memory_cgroup || problems+=("a cgroup hierarchy with the memory controller")
+}
+
+go_is_new_enough() {
+  local version
+  PATH="$PATH:/usr/local/go/bin"
+  version=$(go env GOVERSION 2>/dev/null) || return 1
+  version=${version#go}
+  [[ $(printf '%s\n' 1.21 "$version" | sort -V | head -n 1) == 1.21 ]]
+}
+
+needs_go() {
+  [[ -e $target/tools/grpcurl-$GRPCURL_VERSION ]] || go_is_new_enough || missing golang-go "Go 1.21 or newer, to build grpcurl"
+}
+
+collect_needs() {
+  local suite
+  packages=() problems=()
+  needs_rust
+  for suite in "${chosen[@]}"; do
+    case $suite in
+      host | process | foreign) needs_kernel ;;
+      runtime) needs_kernel && needs_runtime ;;
+    esac
+  done
+  if is_chosen foreign; then needs_go; fi
+  # without root these parts are left out, and the suite says so
+  if can_install && is_chosen unit; then needs_runtime; fi
+  if can_install && is_chosen lint; then needs_program shellcheck shellcheck "scripts"; fi
+}
+
+install_packages() {
+  say "installing with apt-get: ${packages[*]}"
+  apt_install >"$logs/install.log" 2>&1 9>&- || say "apt-get failed; the whole log is $logs/install.log"
+}
+
+# One unknown name would stop all others, so names that this release does not know are left to the list of what is missing.
+apt_install() {
+  local package
+  local -a known=()
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q || return
+  for package in "${packages[@]}"; do
+    if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
+  done
+  ((${#known[@]} == 0)) || apt-get install -y -q --no-install-recommends "${known[@]}"
+}
+
+settle_needs() {
+  collect_needs
+  if ((${#packages[@]} > 0)) && can_install; then
+    install_packages
+    collect_needs
+  fi
+  if ((${#problems[@]} > 0)); then
+    printf 'tests/run: this machine lacks\n' >&2
+    printf '  %s\n' "${problems[@]}" | awk '!seen[$0]++' >&2
+    exit 2
+  fi
+}

@@ -1,0 +1,171 @@
+//! Containers that wait to die. Owns how they are made, how they are told to die, and how they are taken away.
+
+use std::{collections::HashMap, fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use inquest_cli::sandbox::{Container, ContainerSpec, Cri, Pod, PodSpec};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait_for;
+
+/// How long a container may take until it waits for its end.
+const WAITS_WITHIN: Duration = Duration::from_secs(30);
+/// Memory limit of containers that die of it: enough for a shell, reached within milliseconds.
+const LIMIT_BYTES: u64 = 20_000_000;
+
+/// How containers die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// Their first process takes memory until the kernel kills it at the limit.
+    OutOfMemory,
+    /// Their first process exits with status 1.
+    Exit,
+}
+
+impl Death {
+    /// What the first process does at the end, as shell.
+    const fn last_words(self) -> &'static str {
+        match self {
+            Self::OutOfMemory => "exec tail /dev/zero",
+            Self::Exit => "exit 1",
+        }
+    }
+
+    /// The cause that the alert must name.
+    pub(super) const fn cause(self) -> &'static str {
+        match self {
+            Self::OutOfMemory => "CAUSE_OOM_LIMIT",
+            Self::Exit => "CAUSE_APP_ERROR",
+        }
+    }
+
+    fn container(self, name: &str, newborn: bool) -> ContainerSpec {
+        let last = self.last_words();
+        let script = match newborn {
+            true => last.to_owned(),
+            false => format!("trap '{last}' USR1; while true; do sleep 86400 & wait $!; done"),
+        };
+        let spec = ContainerSpec::shell(name, &script);
+        match self {
+            Self::OutOfMemory => spec.memory_limit(LIMIT_BYTES),
+            Self::Exit => spec,
+        }
+    }
+}
+
+/// A container that waits for its end, in a pod of its round.
+#[derive(Debug)]
+pub(super) struct Victim {
+    /// Unlike that of any other container of the bench, so that every death opens an incident of its own.
+    pub(super) name: String,
+    pub(super) container: Container,
+    /// First process; none if the container dies as soon as it is started.
+    pid: Option<Pid>,
+}
+
+/// The victims of one round.
+#[derive(Debug)]
+pub(super) struct Group {
+    pod: Pod,
+    pub(super) victims: Vec<Victim>,
+}
+
+impl Group {
+    /// Makes a pod with containers; all of them run and wait, except newborn ones, which are not started yet.
+    ///
+    /// # Errors
+    /// When the runtime refuses, or a container does not come to wait.
+    pub(super) async fn make(cri: &Cri, death: Death, newborn: bool, round: u32, size: usize) -> Result<Self> {
+        // A namespace of its own, since the incidents of one namespace are capped.
+        let name = format!("bench-{round:03}");
+        let mut group = Self {
+            pod: cri.run_pod(&PodSpec::new(&name, &name, round)).await?,
+            victims: Vec::new(),
+        };
+        for index in 0..size {
+            let name = format!("r{round:03}-{index:02}");
+            let container = cri.create(&group.pod, &death.container(&name, newborn)).await?;
+            let pid = match newborn {
+                true => None,
+                false => Some(start_and_wait(cri, &container).await?),
+            };
+            group.victims.push(Victim { name, container, pid });
+        }
+        Ok(group)
+    }
+
+    /// Takes pod and containers away.
+    ///
+    /// # Errors
+    /// When the runtime refuses.
+    pub(super) async fn remove(self, cri: &Cri) -> Result<()> {
+        Ok(cri.remove_pod(&self.pod.id).await?)
+    }
+}
+
+impl Victim {
+    /// Lets the container die.
+    ///
+    /// # Errors
+    /// When it has died before, or cannot be started.
+    pub(super) async fn fire(&self, cri: &Cri) -> Result<()> {
+        match self.pid {
+            Some(pid) => kill_process(pid, Signal::USR1).with_context(|| format!("container {} is gone", self.name)),
+            None => Ok(cri.start(&self.container).await?),
+        }
+    }
+}
+
+/// Starts a container; gives its first process once that would take the signal.
+async fn start_and_wait(cri: &Cri, container: &Container) -> Result<Pid> {
+    cri.start(container).await?;
+    let pid = first_process(cri, container).await?;
+    wait_for("a container that waits for its end", WAITS_WITHIN, async || {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+        ensure!(catches_usr1(&status), "the first process does not take the signal yet");
+        Ok(pid)
+    })
+    .await
+}
+
+async fn first_process(cri: &Cri, container: &Container) -> Result<Pid> {
+    let info: HashMap<String, String> = cri.status(container).await?.info;
+    let info = info.get("info").context("the runtime gives no details")?;
+    let info: serde_json::Value = serde_json::from_str(info)?;
+    let pid = info["pid"]
+        .as_i64()
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw);
+    pid.context("the runtime names no first process")
+}
+
+/// Whether the process has a handler for `SIGUSR1`, number 10, bit 9 of `SigCgt` (proc_pid_status(5)).
+fn catches_usr1(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << 9) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_a_handler_is_not_signalled() {
+        assert!(catches_usr1("Name:\tsh\nSigCgt:\t0000000000000200\nSeccomp:\t0\n"));
+        assert!(!catches_usr1("SigIgn:\t0000000000000200\nSigCgt:\t0000000000000002\n"));
+        assert!(!catches_usr1(""));
+    }
+
+    #[test]
+    fn a_newborn_dies_without_being_told() {
+        let of = |death: Death, newborn| death.container("a", newborn).command[2].clone();
+        assert_eq!(of(Death::Exit, true), "exit 1");
+        assert!(of(Death::OutOfMemory, false).starts_with("trap 'exec tail /dev/zero' USR1;"));
+        assert_eq!(
+            Death::OutOfMemory.container("a", true).memory_limit_bytes,
+            Some(LIMIT_BYTES)
+        );
+        assert_eq!(Death::Exit.container("a", true).memory_limit_bytes, None);
+    }
+}

@@ -1,0 +1,19 @@
+//! Harness of the suites: what a test needs to run the real programs and to look at what they say.
+//!
+//! Owns binaries, processes, folders, ports, waiting, and a webhook receiver that behaves like a strict real one. It
+//! must not know what any single suite tests. Containers come from `inquest_cli::sandbox`.
+
+pub mod bench;
+pub mod binaries;
+pub mod folder;
+pub mod http;
+pub mod process;
+pub mod wait;
+pub mod webhook;
+pub mod world;
+
+pub use binaries::bin;
+pub use folder::TestDir;
+pub use process::Process;
+pub use wait::{free_port, monotonic_nanos, wait_for};
+pub use webhook::{Behaviour, Webhook};

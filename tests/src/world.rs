@@ -1,0 +1,385 @@
+//! A whole installation on this host: aggregator, agent, a strict webhook receiver and, when asked for, a private
+//! containerd. Every part is the real program; each can be killed, frozen and started again.
+
+use std::{fs, io::Write as _, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use inquest_cli::sandbox::{BareCgroup, Containerd};
+use inquest_proto::{
+    ingest::v1::Cause,
+    query::v1::{
+        Filter, GetIncidentRequest, GetLogRequest, Incident, ListFindingsRequest, ListIncidentsRequest,
+        ListNodesRequest, Node, StoredFinding, query_service_client::QueryServiceClient,
+    },
+};
+use tonic::transport::Channel;
+
+use crate::{Process, TestDir, Webhook, bin, free_port, wait_for};
+
+/// How long a healthy part may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Secret of the receiver: `whsec_` and base64 of 24 bytes.
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What to start and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A private containerd with the images of the sandbox.
+    pub containerd: bool,
+    /// Lines added to the agent's configuration.
+    pub agent_extra: String,
+    /// Lines added to the aggregator's configuration, indented as top-level keys.
+    pub aggregator_extra: String,
+    /// Lines added to the webhook receiver's section (`timeout: 1s`).
+    pub webhook_extra: String,
+}
+
+/// A running installation; everything ends when it is dropped.
+pub struct World {
+    /// The receiver.
+    pub webhook: Webhook,
+    /// The aggregator.
+    pub aggregator: Process,
+    /// The agent.
+    pub agent: Process,
+    /// The runtime.
+    pub containerd: Option<Containerd>,
+    /// What this world's agent calls its node: other worlds on the same kernel are none of its business.
+    scope: BareCgroup,
+    ports: Ports,
+    dir: TestDir,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    ingest: u16,
+    api: u16,
+    aggregator_status: u16,
+    agent_status: u16,
+}
+
+impl World {
+    /// Starts everything and waits until the agent is connected.
+    ///
+    /// # Errors
+    /// What did not come up, with the end of its log.
+    pub async fn start(label: &str, options: &Options) -> Result<Self> {
+        let dir = TestDir::new(label)?;
+        let webhook = Webhook::start_signed(WEBHOOK_SECRET)?;
+        let containerd = match options.containerd {
+            true => {
+                let folder = dir.join("containerd");
+                fs::create_dir_all(&folder)?;
+                Some(Containerd::start(&folder).await.context("private containerd")?)
+            }
+            false => None,
+        };
+        let ports = Ports {
+            ingest: free_port()?,
+            api: free_port()?,
+            aggregator_status: free_port()?,
+            agent_status: free_port()?,
+        };
+        let scope = BareCgroup::scope()?;
+        write_config(&dir, ports, &webhook, containerd.as_ref(), &scope, options)?;
+        let aggregator = spawn_aggregator(&dir)?;
+        let agent = spawn_agent(&dir)?;
+        let world = Self {
+            webhook,
+            aggregator,
+            agent,
+            containerd,
+            scope,
+            ports,
+            dir,
+        };
+        world.wait_connected().await?;
+        Ok(world)
+    }
+
+    /// Makes a process of this world's node die at a memory limit; its cgroup lives until it is dropped.
+    ///
+    /// # Errors
+    /// Without root, or when the kernel did not kill.
+    pub fn kill_one(&self) -> Result<BareCgroup> {
+        pace()?;
+        let cgroup = self.scope.child(16 << 20)?;
+        ensure!(!cgroup.oom_hog().status()?.success(), "the hog was not killed");
+        Ok(cgroup)
+    }
+
+    /// Folder of the world, for files that a test wants to look at.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Port of ingest.
+    #[must_use]
+    pub const fn ingest_port(&self) -> u16 {
+        self.ports.ingest
+    }
+
+    /// Base address of the API.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.api)
+    }
+
+    /// Waits until the aggregator knows the agent as connected and its sources have reported.
+    ///
+    /// # Errors
+    /// What was seen instead, with both logs.
+    pub async fn wait_connected(&self) -> Result<Node> {
+        let containerd = self.containerd.is_some();
+        let connected = wait_for("the agent connects", PATIENCE, async || {
+            let nodes = self.nodes().await?;
+            let node = nodes.into_iter().find(|n| n.connected).context("no connected node")?;
+            let sources = node.status.clone().unwrap_or_default().sources;
+            let live = |name: &str| sources.iter().any(|s| s.name == name && s.state == 1);
+            if !live("kernel log") || !live("cgroups") || (containerd && !live("containerd")) {
+                bail!("sources are {sources:?}");
+            }
+            Ok(node)
+        });
+        connected.await.with_context(|| {
+            format!(
+                "agent: {}\naggregator: {}",
+                self.agent.stderr(),
+                self.aggregator.stderr()
+            )
+        })
+    }
+
+    /// The runtime.
+    ///
+    /// # Errors
+    /// When the world was started without one.
+    pub fn runtime(&self) -> Result<&Containerd> {
+        self.containerd.as_ref().context("this world has no containerd")
+    }
+
+    /// Starts the agent again after it ended.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_agent(&mut self) -> Result<()> {
+        self.agent = spawn_agent(&self.dir)?;
+        Ok(())
+    }
+
+    /// Starts the aggregator again after it ended.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_aggregator(&mut self) -> Result<()> {
+        self.aggregator = spawn_aggregator(&self.dir)?;
+        Ok(())
+    }
+
+    /// A client of the query API.
+    ///
+    /// # Errors
+    /// While the aggregator is down.
+    pub async fn query(&self) -> Result<QueryServiceClient<Channel>> {
+        Ok(QueryServiceClient::connect(self.api_url()).await?)
+    }
+
+    /// All incidents, newest first.
+    ///
+    /// # Errors
+    /// While the aggregator is down.
+    pub async fn incidents(&self) -> Result<Vec<Incident>> {
+        let request = ListIncidentsRequest {
+            page_size: 1000,
+            ..ListIncidentsRequest::default()
+        };
+        Ok(self
+            .query()
+            .await?
+            .list_incidents(request)
+            .await?
+            .into_inner()
+            .incidents)
+    }
+
+    /// One incident with its deliveries.
+    ///
+    /// # Errors
+    /// While the aggregator is down, or for an unknown id.
+    pub async fn incident(&self, id: &str) -> Result<Incident> {
+        let request = GetIncidentRequest { id: id.to_owned() };
+        let answer = self.query().await?.get_incident(request).await?.into_inner();
+        answer.incident.context("empty answer")
+    }
+
+    /// The incident of a pod's workload, once it has the cause and `ready` agrees.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub async fn wait_incident(
+        &self,
+        workload: &str,
+        cause: Cause,
+        ready: impl Fn(&Incident) -> bool,
+    ) -> Result<Incident> {
+        let what = format!("incident of {workload} with cause {}", cause.as_str_name());
+        wait_for(&what, PATIENCE, async || {
+            let all = self.incidents().await?;
+            let of = |i: &&Incident| i.workload.as_ref().is_some_and(|w| w.name == workload);
+            let incident = all
+                .iter()
+                .find(of)
+                .with_context(|| format!("{} other incidents", all.len()))?;
+            if incident.cause() != cause || !ready(incident) {
+                bail!("{incident:?}");
+            }
+            self.incident(&incident.id).await
+        })
+        .await
+    }
+
+    /// Stored findings of a pod, newest first.
+    ///
+    /// # Errors
+    /// While the aggregator is down.
+    pub async fn findings(&self, pod: &str) -> Result<Vec<StoredFinding>> {
+        let filter = Filter {
+            pod: pod.to_owned(),
+            ..Filter::default()
+        };
+        let request = ListFindingsRequest {
+            filter: Some(filter),
+            page_size: 1000,
+            ..ListFindingsRequest::default()
+        };
+        Ok(self.query().await?.list_findings(request).await?.into_inner().findings)
+    }
+
+    /// The stored log of a finding.
+    ///
+    /// # Errors
+    /// While there is none.
+    pub async fn log(&self, finding_key: &str) -> Result<String> {
+        let request = GetLogRequest {
+            finding_key: finding_key.to_owned(),
+        };
+        Ok(self.query().await?.get_log(request).await?.into_inner().text)
+    }
+
+    /// Enrolled nodes.
+    ///
+    /// # Errors
+    /// While the aggregator is down.
+    pub async fn nodes(&self) -> Result<Vec<Node>> {
+        Ok(self
+            .query()
+            .await?
+            .list_nodes(ListNodesRequest::default())
+            .await?
+            .into_inner()
+            .nodes)
+    }
+
+    /// A page of the agent's or the aggregator's status listener.
+    ///
+    /// # Errors
+    /// While the program is down.
+    pub fn status_page(&self, program: Program, page: &str) -> Result<(u16, String)> {
+        let port = match program {
+            Program::Agent => self.ports.agent_status,
+            Program::Aggregator => self.ports.aggregator_status,
+        };
+        crate::http::get(port, page)
+    }
+}
+
+/// The kernel prints the head of an out-of-memory report, which names the cgroup, at most ten times in five seconds for the
+/// whole machine (`mm/oom_kill.c`). What is killed while no agent looks can be attributed only by its head, so all
+/// kills of all tests on this machine keep a distance.
+fn pace() -> Result<()> {
+    const DISTANCE: Duration = Duration::from_millis(600);
+    let path = std::env::temp_dir().join("inquest-kill-pace");
+    let file = fs::File::options().create(true).append(true).open(&path)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    let passed = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+    std::thread::sleep(DISTANCE.saturating_sub(passed));
+    (&file).write_all(b".")?;
+    Ok(())
+}
+
+/// One of the two programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The agent.
+    Agent,
+    /// The aggregator.
+    Aggregator,
+}
+
+fn spawn_aggregator(dir: &TestDir) -> Result<Process> {
+    spawn("inquest-aggregator", "aggregator.yaml", dir)
+}
+
+fn spawn_agent(dir: &TestDir) -> Result<Process> {
+    spawn("inquest-agent", "agent.yaml", dir)
+}
+
+fn spawn(name: &str, config: &str, dir: &TestDir) -> Result<Process> {
+    let mut command = Command::new(bin(name)?);
+    command.arg("--config").arg(dir.join(config)).current_dir(dir.path());
+    Process::spawn(name, command, dir.path())
+}
+
+fn write_config(
+    dir: &TestDir,
+    ports: Ports,
+    webhook: &Webhook,
+    containerd: Option<&Containerd>,
+    scope: &BareCgroup,
+    options: &Options,
+) -> Result<()> {
+    let root = dir.path().display();
+    fs::write(dir.join("bootstrap"), "a bootstrap secret of this world")?;
+    fs::write(dir.join("webhook-secret"), WEBHOOK_SECRET)?;
+    let aggregator = format!(
+        "cluster: {{name: test}}\n\
+         listen: {{ingest: \"127.0.0.1:{}\", api: \"127.0.0.1:{}\", status: \"127.0.0.1:{}\"}}\n\
+         data_dir: {root}/data\n\
+         enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
+         route: {{receiver: hook}}\n\
+         receivers:\n  - name: hook\n    webhook:\n      url: {}\n      secret_file: {root}/webhook-secret\n{}\n{}\n",
+        ports.ingest,
+        ports.api,
+        ports.aggregator_status,
+        webhook.url(),
+        indent(&options.webhook_extra, 6),
+        options.aggregator_extra,
+    );
+    fs::write(dir.join("aggregator.yaml"), aggregator)?;
+    let (containerd, scope) = match containerd {
+        Some(runtime) => (
+            format!("containerd: {{socket: [{}]}}", runtime.socket().display()),
+            runtime.cgroup_root(),
+        ),
+        None => ("containerd: {enabled: false}".to_owned(), scope.path().to_owned()),
+    };
+    let agent = format!(
+        "node: {{name: n1}}\n\
+         aggregator: {{address: \"127.0.0.1:{}\", ca_file: {root}/data/ca/ca.crt}}\n\
+         enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
+         state_dir: {root}/agent\n\
+         sources:\n  {containerd}\n  cgroup: {{scope: {scope}}}\n\
+         listen: {{status: \"127.0.0.1:{}\"}}\n{}\n",
+        ports.ingest, ports.agent_status, options.agent_extra,
+    );
+    fs::write(dir.join("agent.yaml"), agent)?;
+    Ok(())
+}
+
+fn indent(text: &str, by: usize) -> String {
+    text.lines()
+        .map(|line| format!("{:by$}{line}", ""))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
