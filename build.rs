@@ -26,9 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let own = protox::compile(OWN, ["."])?;
     fs::write(out.join("inquest.descriptors"), own.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .build_server(server)
-        .compile_fds(own)?;
+    tonic_prost_build::configure().build_server(server).compile_fds(own)?;
     tonic_prost_build::configure()
         .build_server(false)
         .compile_fds(protox::compile(RUNTIME, ["."])?)?;
