@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes taken from one kernel file; the longest that we read, `/proc/self/mountinfo` of a node with many pods, is far below.
 pub const LIMIT: u64 = 4 * 1024 * 1024;
+/// Most kernel files fit, so that one read takes them.
+const USUAL: usize = 8 * 1024;
 
 /// Why a kernel file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,7 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// As [`read_text`].
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL);
     let read = File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
     match read {
         Ok(_) => Ok(bytes),

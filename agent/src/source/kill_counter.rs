@@ -23,6 +23,7 @@ use crate::{
             counters,
             mount::{MemoryMount, Version},
         },
+        file::FileError,
         paths::HostPaths,
     },
     observation::{KillCounter, Observation},
@@ -48,64 +49,75 @@ pub struct KillCounters {
     pub statuses: Statuses,
 }
 
+/// How many looks pass before the mounts are read again: they change only when the agent's container is set up wrongly.
+const LOOKS_BETWEEN_MOUNTS: u32 = 60;
+
 impl KillCounters {
     /// Polls until the token ends. Overflow policy: a full observation queue delays the next look.
-    pub async fn run(self, out: mpsc::Sender<Observation>, token: CancellationToken) {
+    pub async fn run(mut self, out: mpsc::Sender<Observation>, token: CancellationToken) {
         let mut ticks = interval(self.poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut audit = Audit::default();
         loop {
-            tokio::select! {
-                () = token.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            let steps = self.look(&mut audit);
-            for step in steps {
-                if out.send(Observation::KillCounter(step)).await.is_err() {
-                    return;
+            let mount = MemoryMount::find(&self.paths);
+            let looks = if mount.is_ok() { LOOKS_BETWEEN_MOUNTS } else { 1 };
+            for _ in 0..looks {
+                tokio::select! {
+                    () = token.cancelled() => return,
+                    _ = ticks.tick() => {}
+                }
+                for step in self.look(&mount, &mut audit) {
+                    if out.send(Observation::KillCounter(step)).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    fn look(&self, audit: &mut Audit) -> Vec<KillCounter> {
-        let mount = MemoryMount::find(&self.paths);
+    /// One look: at the node's counter, and at the containers when it moved or when they changed.
+    fn look(&mut self, mount: &Result<MemoryMount, FileError>, audit: &mut Audit) -> Vec<KillCounter> {
         let node = counters::node_oom_kills(&self.paths);
-        self.statuses.set(NAME, health(&mount, &node));
+        self.statuses.set(NAME, health(mount, &node));
         let moved = audit.node_moved(node.ok().flatten());
-        let running = self.running.borrow().clone();
-        audit.forget_all_but(&running);
         let mut steps = Vec::new();
-        for (instance, cgroup) in &running {
-            if !moved && audit.knows(instance) {
-                continue;
-            }
-            let read = mount
-                .as_ref()
-                .ok()
-                .and_then(|mount| counters::read_path(mount, cgroup).ok());
-            if let Some((before, after)) = read.and_then(|m| m.oom_kill).and_then(|v| audit.step(instance, v)) {
-                let step = KillCounter {
-                    instance: instance.clone(),
-                    cgroup: cgroup.clone(),
-                    before,
-                    after,
-                    at: self.clock.now(),
-                };
-                steps.push(step);
-            }
+        if moved || self.running.has_changed().unwrap_or(false) {
+            steps = self.look_at_containers(mount.as_ref().ok(), moved, audit);
         }
-        if let Some((before, after)) = audit.take_node_step() {
-            let (instance, cgroup) = (String::new(), String::new());
-            steps.push(KillCounter {
-                instance,
-                cgroup,
-                before,
-                after,
-                at: self.clock.now(),
-            });
+        if let Some(step) = audit.take_node_step() {
+            steps.push(self.step("", "", step));
         }
         steps
+    }
+
+    fn look_at_containers(&mut self, mount: Option<&MemoryMount>, moved: bool, audit: &mut Audit) -> Vec<KillCounter> {
+        let running = self.running.borrow_and_update().clone();
+        audit.forget_all_but(&running);
+        let mut steps = Vec::new();
+        for (instance, cgroup) in running.iter().filter(|(instance, _)| moved || !audit.knows(instance)) {
+            // A cgroup that is gone takes its counter along; the node's counter still tells of its kills.
+            let memory = mount.and_then(|mount| counters::read_path(mount, cgroup).ok());
+            if let Some(value) = memory.and_then(|m| m.oom_kill) {
+                steps.push((instance, cgroup, value));
+            }
+        }
+        let rose = |(instance, cgroup, value): (&String, &String, u64)| {
+            audit
+                .step(instance, value)
+                .map(|step| self.step(instance, cgroup, step))
+        };
+        steps.into_iter().filter_map(rose).collect()
+    }
+
+    fn step(&self, instance: &str, cgroup: &str, (before, after): (u64, u64)) -> KillCounter {
+        let (instance, cgroup) = (instance.to_owned(), cgroup.to_owned());
+        KillCounter {
+            instance,
+            cgroup,
+            before,
+            after,
+            at: self.clock.now(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     rounds::{self, Round},
     say,
     statistics::{Figures, milliseconds},
-    victims::{Death, Group, Victim},
+    victims::{Death, Group, Told, Victim},
 };
 use crate::TestDir;
 use plan::Plan;
@@ -99,15 +99,12 @@ impl Course {
         let begins = self.begins(cri, &group, &played).await?;
         let quiet = played.steal_percent <= MAX_STEAL_PERCENT;
         self.tally.discarded += usize::from(!quiet);
-        let cause = self.plan.death.cause();
+        let death = self.plan.death;
         for (victim, begin) in group.victims.iter().zip(begins) {
             let arrival = self.receiver.arrival(&victim.name);
-            tell_oddity(cause, victim, begin, arrival);
-            self.tally.add(
-                begin,
-                arrival.map(|arrival| (arrival.at, arrival.cause == cause)),
-                quiet,
-            );
+            tell_oddity(death, victim, begin, arrival);
+            let told = arrival.map(|arrival| (arrival.at, death.judge(&arrival.cause)));
+            self.tally.add(begin, told, quiet);
         }
         let (samples, lost) = (self.tally.alerts.len(), self.tally.lost);
         say(&format!(
@@ -158,7 +155,7 @@ impl Course {
 }
 
 /// Says which death was not told as it should, so that its logs can be looked at.
-fn tell_oddity(cause: &str, victim: &Victim, begin: Option<Begin>, arrival: Option<&Arrival>) {
+fn tell_oddity(death: Death, victim: &Victim, begin: Option<Begin>, arrival: Option<&Arrival>) {
     let name = &victim.name;
     match (begin, arrival) {
         (_, None) => say(&format!("{name}: no alert")),
@@ -172,7 +169,9 @@ fn tell_oddity(cause: &str, victim: &Victim, begin: Option<Begin>, arrival: Opti
                 (begin.at - arrival.at) / 1000
             ));
         }
-        (_, Some(arrival)) if arrival.cause != cause => say(&format!("{name}: told as {}", arrival.cause)),
+        (_, Some(arrival)) if death.judge(&arrival.cause) != Told::Right => {
+            say(&format!("{name}: told as {}", arrival.cause))
+        }
         _ => {}
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Lost {
     pub(super) missing: usize,
     /// Alerts that named another cause; their times are in the figures.
     pub(super) wrong_cause: usize,
+    /// Alerts that named the right cause before the kernel had proved it; likewise.
+    pub(super) unproved_cause: usize,
     /// Further opening alerts about the same death.
     pub(super) repeated: usize,
     /// Deaths whose beginning is not known, for instance because the kernel kept its report back.

@@ -31,11 +31,13 @@ impl Death {
         }
     }
 
-    /// The cause that the alert must name.
-    pub(super) const fn cause(self) -> &'static str {
-        match self {
-            Self::OutOfMemory => "CAUSE_OOM_LIMIT",
-            Self::Exit => "CAUSE_APP_ERROR",
+    /// What the cause that an alert named is worth.
+    pub(super) fn judge(self, cause: &str) -> Told {
+        match (self, cause) {
+            (Self::OutOfMemory, "CAUSE_OOM_LIMIT") | (Self::Exit, "CAUSE_APP_ERROR") => Told::Right,
+            // The runtime's notice came before the kernel's report.
+            (Self::OutOfMemory, "CAUSE_OOM_REPORTED") => Told::Unproved,
+            _ => Told::Wrong,
         }
     }
 
@@ -51,6 +53,17 @@ impl Death {
             Self::Exit => spec,
         }
     }
+}
+
+/// What an opening alert said about a death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The true cause.
+    Right,
+    /// True, but without the kernel's proof.
+    Unproved,
+    /// Another cause.
+    Wrong,
 }
 
 /// A container that waits for its end, in a pod of its round.
@@ -155,6 +168,15 @@ mod tests {
         assert!(catches_usr1("Name:\tsh\nSigCgt:\t0000000000000200\nSeccomp:\t0\n"));
         assert!(!catches_usr1("SigIgn:\t0000000000000200\nSigCgt:\t0000000000000002\n"));
         assert!(!catches_usr1(""));
+    }
+
+    #[test]
+    fn a_cause_is_right_unproved_or_wrong() {
+        assert_eq!(Death::OutOfMemory.judge("CAUSE_OOM_LIMIT"), Told::Right);
+        assert_eq!(Death::OutOfMemory.judge("CAUSE_OOM_REPORTED"), Told::Unproved);
+        assert_eq!(Death::OutOfMemory.judge("CAUSE_KILLED_UNKNOWN"), Told::Wrong);
+        assert_eq!(Death::Exit.judge("CAUSE_APP_ERROR"), Told::Right);
+        assert_eq!(Death::Exit.judge("CAUSE_OOM_REPORTED"), Told::Wrong);
     }
 
     #[test]

@@ -13,6 +13,12 @@ use crate::observation::Exit;
 /// The runtime's stamp may precede the kernel's by this much: both read the same clock, but not in order.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
+/// How runtimes report SIGKILL: 128 + 9.
+const KILLED: i32 = 137;
+/// How long such an end waits for the kernel's word. The kernel wakes readers of its log by deferred work, at the next tick
+/// at the latest (`wake_up_klogd` in `kernel/printk/printk.c`; 10 ms at 100 Hz), so the runtime can be first.
+const KERNEL_WAIT_US: u64 = 50_000;
+
 impl Fusion {
     pub(super) fn on_exit(&mut self, exit: &Exit, now: Moment) -> Vec<Finding> {
         let at = exit.record.finished_at;
@@ -59,7 +65,9 @@ impl Fusion {
         };
         let mut finding = finding;
         self.cite_kills(&mut finding);
-        self.admit(finding, 0, None, now).into_iter().collect()
+        let may_be_a_kill = exit.record.exit_code == KILLED && finding.cites.is_empty();
+        let wait = (may_be_a_kill && self.kernel_live).then_some(now.mono_us.saturating_add(KERNEL_WAIT_US));
+        self.admit(finding, 0, wait, now).into_iter().collect()
     }
 
     /// Adds the kills of the instance, with their evidence, to its exit.
@@ -82,7 +90,12 @@ impl Fusion {
         }
         let mut exit = self.recent_exit(instance)?.finding.clone();
         self.cite_kills(&mut exit);
-        self.recent_exit(instance)?.change(|held| {
+        let recent = self.recent_exit(instance)?;
+        if recent.held_until.take().is_some() {
+            recent.finding = exit;
+            return Some(recent.finding.clone());
+        }
+        recent.change(|held| {
             held.merge(&exit);
         })
     }

@@ -169,12 +169,28 @@ fn a_child_that_dies_while_the_container_lives_is_a_child() {
 }
 
 #[test]
-fn a_kill_that_is_read_after_the_exit_is_cited_afterwards() {
+fn a_sigkill_waits_a_moment_for_the_kernels_word() {
     let mut fusion = fusion();
     feed(&mut fusion, vec![container(11219)], at(0));
-    let first = feed(&mut fusion, vec![exit(137, "")], at(1));
+    assert!(
+        feed(&mut fusion, vec![exit(137, "")], at(1)).is_empty(),
+        "nobody is told that the killer is unknown"
+    );
+    let told = feed(&mut fusion, report(), at(6));
+    assert_eq!(
+        told.iter().map(|f| f.kind).collect::<Vec<_>>(),
+        [FindingKind::Kill, FindingKind::Exit]
+    );
+    assert!(told[1].cites.contains(&told[0].key));
+}
+
+#[test]
+fn a_kill_that_is_read_long_after_the_exit_is_cited_afterwards() {
+    let mut fusion = fusion();
+    feed(&mut fusion, vec![container(11219), exit(137, "")], at(1));
+    let first = fusion.tick(at(51));
     assert_eq!(judge(&first[0].evidence).cause, Cause::KilledUnknown);
-    let later = feed(&mut fusion, report(), at(2));
+    let later = feed(&mut fusion, report(), at(60));
     let revised = later.iter().find(|f| f.kind == FindingKind::Exit).unwrap();
     assert_eq!((revised.key, revised.revision), (first[0].key, 1));
     assert_eq!(judge(&revised.evidence).cause, Cause::OomLimit);

@@ -5,6 +5,7 @@ use crate::bench::{
     kernel_log::Kill,
     line::Lost,
     statistics::{Figures, milliseconds},
+    victims::Told,
 };
 
 /// How a report reached the bare reader; nanoseconds since the kernel's first record.
@@ -56,13 +57,14 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Counts one death. What is lost counts in every round, what is measured only in quiet ones.
-    pub(super) fn add(&mut self, begin: Option<Begin>, arrival: Option<(u64, bool)>, quiet: bool) {
+    pub(super) fn add(&mut self, begin: Option<Begin>, arrival: Option<(u64, Told)>, quiet: bool) {
         self.deaths += 1;
-        let Some((at, right)) = arrival else {
+        let Some((at, told)) = arrival else {
             self.lost.missing += 1;
             return;
         };
-        self.lost.wrong_cause += usize::from(!right);
+        self.lost.wrong_cause += usize::from(told == Told::Wrong);
+        self.lost.unproved_cause += usize::from(told == Told::Unproved);
         // An alert before its death means that one of the clocks is wrong.
         let Some((begin, took)) = begin.and_then(|begin| Some((begin, at.checked_sub(begin.at)?))) else {
             self.lost.unmeasured += 1;
@@ -94,10 +96,10 @@ mod tests {
     #[test]
     fn a_noisy_round_is_not_measured_but_its_losses_count() {
         let mut tally = Tally::default();
-        tally.add(BEGIN, Some((5_000, true)), false);
+        tally.add(BEGIN, Some((5_000, Told::Right)), false);
         tally.add(BEGIN, None, false);
         assert_eq!((tally.alerts.len(), tally.lost.missing), (0, 1));
-        tally.add(BEGIN, Some((5_000, true)), true);
+        tally.add(BEGIN, Some((5_000, Told::Right)), true);
         assert_eq!(tally.alerts, [4_000]);
         assert_eq!(
             tally.stages,
@@ -112,17 +114,18 @@ mod tests {
     #[test]
     fn a_slow_or_wrong_alert_is_never_left_out() {
         let mut tally = Tally::default();
-        tally.add(BEGIN, Some((29_000_001_000, true)), true);
-        tally.add(BEGIN, Some((2_000, false)), true);
-        assert_eq!(tally.alerts, [29_000_000_000, 1_000]);
-        assert_eq!(tally.lost.wrong_cause, 1);
+        tally.add(BEGIN, Some((29_000_001_000, Told::Right)), true);
+        tally.add(BEGIN, Some((2_000, Told::Wrong)), true);
+        tally.add(BEGIN, Some((3_000, Told::Unproved)), true);
+        assert_eq!(tally.alerts, [29_000_000_000, 1_000, 2_000]);
+        assert_eq!((tally.lost.wrong_cause, tally.lost.unproved_cause), (1, 1));
     }
 
     #[test]
     fn a_death_without_a_begin_is_counted_apart() {
         let mut tally = Tally::default();
-        tally.add(None, Some((5_000, true)), true);
-        tally.add(BEGIN, Some((999, true)), true);
+        tally.add(None, Some((5_000, Told::Right)), true);
+        tally.add(BEGIN, Some((999, Told::Right)), true);
         assert_eq!((tally.alerts.len(), tally.lost.unmeasured), (0, 2));
     }
 }
