@@ -11,7 +11,7 @@ use inquest_shared::{
 use prometheus_client::metrics::counter::Counter;
 use prost::Message as _;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,8 @@ pub struct Conclude {
     pub findings: Outgoing,
     /// Cursor and beginning.
     pub state: StateFile,
-    /// Last kernel record read.
-    pub kmsg_seq: watch::Receiver<Option<u64>>,
+    /// Last kernel record that detection was given; `None` before the first.
+    pub through: Option<u64>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Findings made, each version counted.
@@ -60,6 +60,9 @@ impl Conclude {
                 () = sleep_until(wake) => None,
             };
             let now = self.moment(begun);
+            if let Some(Observation::KernelThrough(seq)) = observation {
+                self.through = Some(seq);
+            }
             let mut findings = observation.map(|o| self.fusion.observe(o, now)).unwrap_or_default();
             findings.extend(self.fusion.tick(now));
             self.spool(&findings);
@@ -90,9 +93,10 @@ impl Conclude {
         }
     }
 
-    /// Moves the cursor only while nothing is half read: a report that is open would otherwise lose its head.
+    /// Moves the cursor over what detection has dealt with, and only while nothing is half read: a report that is open
+    /// would otherwise lose its head.
     fn save(&mut self) {
-        if let (true, Some(seq)) = (self.fusion.is_idle(), *self.kmsg_seq.borrow()) {
+        if let (true, Some(seq)) = (self.fusion.is_idle(), self.through) {
             self.state.note_kmsg(seq);
         }
         if let Err(error) = self.state.save() {
@@ -107,5 +111,50 @@ fn class(finding: &Finding) -> Shed {
         Severity::Critical | Severity::High => Shed::High,
         Severity::Medium => Shed::Normal,
         Severity::Low | Severity::Info => Shed::Low,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inquest_shared::clock::{FakeClock, UnixNanos};
+
+    use super::*;
+    use crate::{
+        spool::{Limits, Spool},
+        state::StateFile,
+    };
+
+    async fn cursor_after(observations: Vec<Observation>) -> Option<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let (spool, _) = Spool::open(&dir.path().join("spool"), Limits::of(1 << 20)).unwrap();
+        let conclude = Conclude {
+            fusion: Fusion::new("boot".to_owned(), UnixNanos(5), "/", 4096),
+            findings: Outgoing::new(spool),
+            state: StateFile::open(dir.path(), "boot", UnixNanos(5)),
+            through: None,
+            clock: Arc::new(FakeClock::at(UnixNanos(9))),
+            made: Counter::default(),
+        };
+        let (queue, waiting) = mpsc::channel(8);
+        let token = CancellationToken::new();
+        let running = conclude.run(waiting, token.clone());
+        let feeding = async {
+            for observation in observations {
+                queue.send(observation).await.unwrap();
+            }
+            while queue.capacity() < queue.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+            token.cancel();
+        };
+        tokio::join!(running, feeding);
+        StateFile::open(dir.path(), "boot", UnixNanos(6)).state().kmsg_seq
+    }
+
+    /// A kill of the agent between reading and concluding must not lose a death: the next start reads it again.
+    #[tokio::test]
+    async fn the_cursor_follows_what_was_concluded_and_not_what_was_read() {
+        assert_eq!(cursor_after(vec![]).await, None);
+        assert_eq!(cursor_after(vec![Observation::KernelThrough(7)]).await, Some(7));
     }
 }

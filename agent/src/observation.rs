@@ -19,6 +19,8 @@ pub enum Observation {
         /// Memory cgroup of the process that it says was killed, looked up while the process was still there.
         victim_cgroup: Option<String>,
     },
+    /// Everything up to this sequence number was told before.
+    KernelThrough(u64),
     /// Records that the kernel's ring lost before they were read.
     KernelGap(Gap),
     /// Whether the kernel log is being read; decides whether counters are the first witness.

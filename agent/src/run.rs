@@ -20,6 +20,7 @@ use crate::{
     conclude::Conclude,
     detect::{Fusion, oom},
     host::{
+        cgroup::notice::{Bell, Ringers},
         kmsg::{Filter, KmsgReader, ReaderConfig},
         machine,
         paths::HostPaths,
@@ -142,8 +143,9 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
             logs,
         },
     )?;
-    start_counters(&parts, &sources, running_now, observations.clone());
-    let kmsg_seq = start_kmsg(&parts, &sources, observations)?;
+    let bell = Bell::new().context("descriptors")?;
+    start_counters(&parts, &sources, running_now, observations.clone(), bell.clone());
+    start_kmsg(&parts, &sources, observations, bell)?;
     start_log_spool(&parts, &detection, log_queue);
     let Parts {
         registry,
@@ -169,16 +171,11 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
             Ok(())
         }
     });
-    start_detection(parts, &detection, queue, kmsg_seq);
+    start_detection(parts, &detection, queue);
     Ok(())
 }
 
-fn start_detection(
-    parts: Parts,
-    stage: &Stage,
-    queue: mpsc::Receiver<Observation>,
-    kmsg_seq: watch::Receiver<Option<u64>>,
-) {
+fn start_detection(parts: Parts, stage: &Stage, queue: mpsc::Receiver<Observation>) {
     let made = parts.registry.register(
         "findings_made",
         "Versions of findings that detection made",
@@ -195,7 +192,7 @@ fn start_detection(
         ),
         findings: parts.findings,
         state: parts.state,
-        kmsg_seq,
+        through: None,
         clock: parts.clock,
         made,
     };
@@ -221,17 +218,13 @@ where
     });
 }
 
-fn start_kmsg(
-    parts: &Parts,
-    stage: &Stage,
-    out: mpsc::Sender<Observation>,
-) -> anyhow::Result<watch::Receiver<Option<u64>>> {
+fn start_kmsg(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>, bell: Bell) -> anyhow::Result<()> {
     if !parts.config.sources.kmsg.enabled {
         let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.kmsg.enabled: true");
         parts.statuses.set(kmsg::NAME, off);
         out.try_send(Observation::KernelLog { live: false })
             .context("observation queue")?;
-        return Ok(watch::channel(None).1);
+        return Ok(());
     }
     let (batches, queue) = mpsc::channel(KERNEL_BATCHES);
     let reader = KmsgReader::spawn(
@@ -239,11 +232,11 @@ fn start_kmsg(
             path: parts.paths.kmsg.clone(),
             resume_after: parts.state.state().kmsg_seq,
             filter: Filter::new(oom::LITERALS, oom::is_shape).context("kernel log filter")?,
+            bell,
             clock: Arc::clone(&parts.clock),
         },
         batches,
     )?;
-    let last_seq = reader.last_seq();
     let parts = (reader, queue, out, parts.paths.clone(), parts.statuses.clone());
     spawn_once(
         stage,
@@ -251,10 +244,16 @@ fn start_kmsg(
         parts,
         |(reader, queue, out, paths, statuses), token| kmsg::run(reader, queue, out, paths, statuses, token),
     );
-    Ok(last_seq)
+    Ok(())
 }
 
-fn start_counters(parts: &Parts, stage: &Stage, running: watch::Receiver<Running>, out: mpsc::Sender<Observation>) {
+fn start_counters(
+    parts: &Parts,
+    stage: &Stage,
+    running: watch::Receiver<Running>,
+    out: mpsc::Sender<Observation>,
+    bell: Bell,
+) {
     let config = &parts.config.sources.cgroup;
     if !config.enabled {
         let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.cgroup.enabled: true");
@@ -272,6 +271,7 @@ fn start_counters(parts: &Parts, stage: &Stage, running: watch::Receiver<Running
             poll,
             clock: Arc::clone(&clock),
             running: running.clone(),
+            ringers: Ringers::new(bell.clone()),
             statuses: statuses.clone(),
         };
         let out = out.clone();

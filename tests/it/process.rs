@@ -1,5 +1,7 @@
 //! Bad days of the real processes: killed, restarted, refused, flooded. Nothing acknowledged may be lost, nothing told twice.
 
+mod cli;
+
 use std::{io::Write as _, net::TcpStream, time::Duration};
 
 use anyhow::{Result, ensure};

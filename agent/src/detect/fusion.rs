@@ -107,6 +107,7 @@ impl Fusion {
                 self.assembler.gap();
                 Vec::new()
             }
+            Observation::KernelThrough(_) => Vec::new(),
             Observation::KernelLog { live } => {
                 self.kernel_live = live;
                 Vec::new()

@@ -22,6 +22,7 @@ use crate::{
         cgroup::{
             counters,
             mount::{MemoryMount, Version},
+            notice::Ringers,
         },
         file::FileError,
         paths::HostPaths,
@@ -45,6 +46,8 @@ pub struct KillCounters {
     pub clock: Arc<dyn Clock>,
     /// Containers to audit.
     pub running: watch::Receiver<Running>,
+    /// Cgroups that tell the kernel log's reader when to look.
+    pub ringers: Ringers,
     /// Who is told what is live.
     pub statuses: Statuses,
 }
@@ -62,9 +65,11 @@ impl KillCounters {
             let mount = MemoryMount::find(&self.paths);
             let looks = if mount.is_ok() { LOOKS_BETWEEN_MOUNTS } else { 1 };
             for _ in 0..looks {
+                // A container that is new rings at once, not at the next tick.
                 tokio::select! {
                     () = token.cancelled() => return,
                     _ = ticks.tick() => {}
+                    Ok(()) = self.running.changed() => self.running.mark_changed(),
                 }
                 for step in self.look(&mount, &mut audit) {
                     if out.send(Observation::KillCounter(step)).await.is_err() {
@@ -93,6 +98,7 @@ impl KillCounters {
     fn look_at_containers(&mut self, mount: Option<&MemoryMount>, moved: bool, audit: &mut Audit) -> Vec<KillCounter> {
         let running = self.running.borrow_and_update().clone();
         audit.forget_all_but(&running);
+        self.let_ring(mount, &running);
         let mut steps = Vec::new();
         for (instance, cgroup) in running.iter().filter(|(instance, _)| moved || !audit.knows(instance)) {
             // A cgroup that is gone takes its counter along; the node's counter still tells of its kills.
@@ -107,6 +113,16 @@ impl KillCounters {
                 .map(|step| self.step(instance, cgroup, step))
         };
         steps.into_iter().filter_map(rose).collect()
+    }
+
+    fn let_ring(&mut self, mount: Option<&MemoryMount>, running: &Running) {
+        self.ringers.keep(|instance| running.contains_key(instance));
+        let Some(mount) = mount else { return };
+        for (instance, cgroup) in running {
+            if let Some(folder) = mount.folder(cgroup) {
+                self.ringers.add(instance, mount.version, &folder);
+            }
+        }
     }
 
     fn step(&self, instance: &str, cgroup: &str, (before, after): (u64, u64)) -> KillCounter {

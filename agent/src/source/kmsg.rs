@@ -50,7 +50,8 @@ pub async fn run(
                     let victim_cgroup = victim_cgroup(&record, &paths);
                     Observation::Kernel { record, victim_cgroup }
                 });
-                batch.gap.map(Observation::KernelGap).into_iter().chain(records).collect()
+                let through = Observation::KernelThrough(batch.through_seq);
+                batch.gap.map(Observation::KernelGap).into_iter().chain(records).chain([through]).collect()
             }
         };
         for observation in observations {

@@ -107,10 +107,6 @@ impl Pump {
         }
     }
 
-    pub(crate) const fn last_seq(&self) -> Option<u64> {
-        self.last_seq
-    }
-
     /// The device was opened (again): it starts at its oldest record, and everything up to the first empty read is backlog.
     pub(crate) fn opened(&mut self) {
         ReaderStats::add(&self.stats.opened, 1);

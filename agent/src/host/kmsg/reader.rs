@@ -19,12 +19,16 @@ use tokio::sync::{mpsc, watch};
 
 use super::pump::Pump;
 use super::{Batch, Filter, Now, ReaderStats};
+use crate::host::cgroup::notice::Bell;
 
 /// Longest record that the kernel hands out is about 1 KiB of text plus fields; a smaller buffer would lose records.
 const BUFFER: usize = 8192;
 /// Wait before the device is opened again after a fault; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_mins(1);
+/// After the bell: a report is complete within a millisecond, and the slowest tick (100 Hz) wakes us after ten.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_micros(200);
 /// Refused reads in a row after which the device counts as broken rather than one record as too long.
 const MAX_REFUSED: u32 = 64;
 
@@ -36,6 +40,8 @@ pub struct ReaderConfig {
     pub resume_after: Option<u64>,
     /// Which records to hand over.
     pub filter: Filter,
+    /// Rings when a report of interest is about to be written.
+    pub bell: Bell,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
 }
@@ -129,7 +135,6 @@ pub struct KmsgReader {
     /// Counters.
     pub stats: Arc<ReaderStats>,
     status: watch::Receiver<Status>,
-    last_seq: watch::Receiver<Option<u64>>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -147,15 +152,14 @@ impl KmsgReader {
         });
         let stats = Arc::new(ReaderStats::default());
         let (status_tx, status) = watch::channel(Status::Opening);
-        let (seq_tx, last_seq) = watch::channel(config.resume_after);
         let thread = Thread {
             pump: Pump::new(config.filter, Arc::clone(&stats), config.resume_after),
             path: config.path,
+            bell: config.bell,
             clock: config.clock,
             stats: Arc::clone(&stats),
             batches,
             status: status_tx,
-            last_seq: seq_tx,
             stop: Arc::clone(&stop),
         };
         let handle = std::thread::Builder::new()
@@ -165,7 +169,6 @@ impl KmsgReader {
         Ok(Self {
             stats,
             status,
-            last_seq,
             stop,
             thread: Some(handle),
         })
@@ -175,12 +178,6 @@ impl KmsgReader {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
-    }
-
-    /// Last sequence number read, published after the batches up to it were handed over.
-    #[must_use]
-    pub fn last_seq(&self) -> watch::Receiver<Option<u64>> {
-        self.last_seq.clone()
     }
 
     /// Asks the thread to stop; returns at once.
@@ -211,12 +208,12 @@ impl Drop for KmsgReader {
 
 struct Thread {
     path: PathBuf,
+    bell: Bell,
     pump: Pump,
     clock: Arc<dyn Clock>,
     stats: Arc<ReaderStats>,
     batches: mpsc::Sender<Batch>,
     status: watch::Sender<Status>,
-    last_seq: watch::Sender<Option<u64>>,
     stop: Arc<Stop>,
 }
 
@@ -259,7 +256,11 @@ impl Thread {
                 return end;
             }
             *wait = BACKOFF_MIN;
-            if let Err(end) = self.sleep(&device) {
+            let rang = match self.sleep(&device) {
+                Ok(rang) => rang,
+                Err(end) => return end,
+            };
+            if rang && let Err(end) = self.look_closely(&device, &mut buffer) {
                 return end;
             }
         }
@@ -288,8 +289,6 @@ impl Thread {
                 Err(Errno::AGAIN) => {
                     let batch = self.pump.drained();
                     self.hand_over(batch)?;
-                    self.last_seq
-                        .send_if_modified(|seq| std::mem::replace(seq, self.pump.last_seq()) != self.pump.last_seq());
                     return Ok(());
                 }
                 Err(Errno::INTR) => {}
@@ -309,12 +308,10 @@ impl Thread {
         })
     }
 
-    /// Sleeps until the device or the stop signal wakes us.
-    fn sleep(&self, device: &OwnedFd) -> Result<(), End> {
-        let mut set = [
-            PollFd::new(device, PollFlags::IN),
-            PollFd::new(&self.stop.event, PollFlags::IN),
-        ];
+    /// Sleeps until the device, the bell or the stop signal wakes us; says whether the bell rang.
+    fn sleep(&self, device: &OwnedFd) -> Result<bool, End> {
+        let [event, files] = self.bell.descriptors();
+        let mut set = [device, &self.stop.event, event, files].map(|fd| PollFd::new(fd, PollFlags::IN));
         match poll(&mut set, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(End::Blind(Blind::new(&self.path, errno))),
@@ -322,6 +319,20 @@ impl Thread {
         self.stats
             .last_wake
             .store(self.clock.now().as_nanos(), Ordering::Relaxed);
+        let [_, _, event, files] = set;
+        let rang = !event.revents().is_empty() || !files.revents().is_empty();
+        if rang {
+            self.bell.answer();
+        }
+        Ok(rang)
+    }
+
+    /// The kernel is about to write a report and will wake us only at its next tick: looks for it instead of waiting.
+    fn look_closely(&mut self, device: &OwnedFd, buffer: &mut [u8]) -> Result<(), End> {
+        for _ in 0..LOOKS {
+            self.drain(device, buffer)?;
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
         Ok(())
     }
 
