@@ -35,7 +35,7 @@ async fn every_question_has_an_answer_on_standard_output() -> Result<()> {
         (&["incidents"], "OOM at the limit"),
         (&["incidents", "-o", "json"], "CAUSE_OOM_LIMIT"),
         (&["incidents", "-o", "yaml"], "CAUSE_OOM_LIMIT"),
-        (&["findings", "--since", "1h"], "OOM"),
+        (&["findings", "--since", "1h"], "oom_limit"),
         (&["incident", &id], "kernel killed \"tail\""),
         (&["nodes", "-o", "wide"], "kernel log"),
     ];
