@@ -16,7 +16,17 @@ use crate::store::StoreError;
 /// Proof that this process alone has the database; ends when dropped, also by kill -9.
 #[derive(Debug)]
 pub(super) struct Exclusive {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Exclusive {
+    /// Closing alone would not do: a child being started elsewhere holds a copy of the descriptor until its exec, and
+    /// the lock with it (flock(2): the lock ends with the last copy, or with an explicit unlock of any).
+    fn drop(&mut self) {
+        if let Err(errno) = flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(%errno, "the lock of the database could not be released");
+        }
+    }
 }
 
 /// How far a file system can be trusted with locks and shared memory.
@@ -54,7 +64,7 @@ pub(super) fn take(database: &Path) -> Result<Exclusive, StoreError> {
         }
     }
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Exclusive { _lock: lock }),
+        Ok(()) => Ok(Exclusive { lock }),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path }),
         Err(errno) => Err(refused(errno.into())),
     }
@@ -115,5 +125,17 @@ mod tests {
         assert!(refusal.contains("x.db.lock"), "{refusal}");
         drop(held);
         take(&database).unwrap();
+    }
+
+    /// A child between fork and exec shares every descriptor: here a duplicate stands for it.
+    #[test]
+    fn the_lock_ends_although_a_child_still_shares_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("x.db");
+        let held = take(&database).unwrap();
+        let shared = held.lock.try_clone().unwrap();
+        drop(held);
+        take(&database).unwrap();
+        drop(shared);
     }
 }
