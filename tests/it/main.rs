@@ -1,8 +1,11 @@
 //! The suites that need the real thing: one binary, one module for each suite. `tests/run` chooses by module name.
 
 mod contract;
+mod docker;
+mod faults;
 mod foreign;
 mod host;
 mod process;
 mod requirements;
 mod runtime;
+mod security;

@@ -119,3 +119,6 @@ suite_host() { integration host --test-threads 2 host::; }
 suite_runtime() { integration runtime --test-threads 2 runtime::; }
 suite_process() { integration process --test-threads 2 process::; }
 suite_foreign() { integration foreign --test-threads 2 foreign::; }
+suite_docker() { integration docker --test-threads 2 docker::; }
+suite_faults() { integration faults --test-threads 2 faults::; }
+suite_security() { integration security --test-threads 2 security::; }

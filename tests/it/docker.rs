@@ -1,0 +1,1 @@
+//! Against a private dockerd with real containers.

@@ -1,0 +1,1 @@
+//! Kills at failpoints, full disks, cut networks, receivers that misbehave: nothing acknowledged is lost.

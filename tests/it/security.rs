@@ -1,0 +1,1 @@
+//! Who may connect, forged identities, leaked secrets, floods.
