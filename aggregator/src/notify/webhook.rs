@@ -3,6 +3,7 @@
 //! Owns the HTTP exchange and what each answer means. The address may hold a token, so it is in no error and no log.
 
 mod event;
+mod fit;
 mod signature;
 
 use std::sync::Arc;

@@ -4,19 +4,17 @@
 
 use std::fmt::Write as _;
 
-use inquest_proto::{ingest::v1::evidence::Fact, query::v1 as pb};
+use inquest_proto::query::v1 as pb;
 use inquest_shared::clock::UnixNanos;
 use inquest_shared::model::Incident;
 use inquest_shared::text::{self, Lang};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::fit::{Fit, MAX_EVENT_BYTES};
 use crate::json::{JsonError, to_json};
 use crate::notify::Message;
 use crate::record::Slot;
-
-/// Log lines that a brief message keeps: the last ones tell most.
-const BRIEF_LINES: usize = 3;
 
 /// Why an event could not be written. Trying again does not help.
 #[derive(Debug, Error)]
@@ -29,8 +27,20 @@ pub(super) enum EventError {
     Event(#[source] serde_json::Error),
 }
 
-/// The body of a message.
+/// The body of a message, with as much of the incident as [`MAX_EVENT_BYTES`] allows.
 pub(super) fn encode(message: &Message, key: &str) -> Result<Vec<u8>, EventError> {
+    let most = if message.brief { Fit::FewLines } else { Fit::Whole };
+    let mut body = Vec::new();
+    for fit in most.downwards() {
+        body = encode_as(fit, message, key)?;
+        if body.len() <= MAX_EVENT_BYTES {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+fn encode_as(fit: Fit, message: &Message, key: &str) -> Result<Vec<u8>, EventError> {
     let incident = &message.notice.incident;
     let event = json!({
         "specversion": "1.0",
@@ -40,7 +50,7 @@ pub(super) fn encode(message: &Message, key: &str) -> Result<Vec<u8>, EventError
         "time": happened_at(incident).to_string(),
         "subject": subject(incident),
         "datacontenttype": "application/json",
-        "data": data(incident, message.brief)?,
+        "data": data(incident, fit)?,
     });
     serde_json::to_vec(&event).map_err(EventError::Event)
 }
@@ -75,13 +85,11 @@ fn subject(incident: &Incident) -> String {
         .join("/")
 }
 
-fn data(incident: &Incident, brief: bool) -> Result<Value, JsonError> {
+fn data(incident: &Incident, fit: Fit) -> Result<Value, JsonError> {
     let mut message = pb::Incident::from(incident);
     // State of the engine that only a restart of the aggregator needs.
     (message.counted, message.gaps_ns, message.announce_at_ns) = (Vec::new(), Vec::new(), 0);
-    if brief {
-        shorten(&mut message);
-    }
+    fit.apply(&mut message);
     let mut data = to_json("inquest.query.v1.Incident", &message)?;
     if let Some(fields) = data.as_object_mut() {
         let words = json!({
@@ -91,17 +99,6 @@ fn data(incident: &Incident, brief: bool) -> Result<Value, JsonError> {
         fields.insert("text".to_owned(), words);
     }
     Ok(data)
-}
-
-/// Keeps the last lines of each log tail and says that older ones exist.
-fn shorten(incident: &mut pb::Incident) {
-    for evidence in incident.latest.iter_mut().flat_map(|latest| &mut latest.evidence) {
-        if let Some(Fact::LogExcerpt(log)) = &mut evidence.fact {
-            let older = log.lines.len().saturating_sub(BRIEF_LINES);
-            log.lines.drain(..older);
-            log.truncated |= older > 0;
-        }
-    }
 }
 
 /// A name as one segment of a URI: everything but unreserved characters (RFC 3986, section 2.3) is percent-encoded.
@@ -119,7 +116,62 @@ fn uri_segment(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use inquest_shared::model::{Evidence, EvidenceSource, Fact, LogExcerpt, RuntimeExit, TransitionKind, Untrusted};
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::alert::sample::{AT, row};
+
+    /// A message whose facts quote `text` as often and as long as the model allows.
+    fn quoting(text: &str, facts: usize, brief: bool) -> Message {
+        let mut notice = row(1, "hook", 7, TransitionKind::Opened).notice;
+        let words = Untrusted::bounded(text, 4096);
+        let latest = &mut Arc::make_mut(&mut notice).incident.latest;
+        for n in 0..facts {
+            let exit = Fact::RuntimeExit(RuntimeExit {
+                reason: words.clone(),
+                message: words.clone(),
+                ..RuntimeExit::default()
+            });
+            let log = Fact::LogExcerpt(LogExcerpt {
+                lines: vec![words.clone(); 20],
+                ..LogExcerpt::default()
+            });
+            for (source, fact) in [(EvidenceSource::Containerd, exit), (EvidenceSource::Log, log)] {
+                latest
+                    .evidence
+                    .insert(source, format!("{n}"), Evidence { at: AT, fact });
+            }
+        }
+        Message { notice, brief }
+    }
+
+    fn fields(body: &[u8]) -> Value {
+        serde_json::from_slice(body).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_event_is_larger_than_consumers_accept_or_invalid(text in "\\PC{0,4000}|[\u{0}-\u{1f}\"\\\\]{0,4000}", facts in 0_usize..20, brief: bool) {
+            let body = encode(&quoting(&text, facts, brief), "key").unwrap();
+            prop_assert!(body.len() <= MAX_EVENT_BYTES, "{}", body.len());
+            let event = fields(&body);
+            prop_assert_eq!(&event["data"]["cause"], "CAUSE_OOM_LIMIT");
+            prop_assert!(event["data"]["text"]["headline"].as_str().is_some_and(|words| !words.is_empty()));
+        }
+    }
+
+    #[test]
+    fn log_lines_go_before_facts() {
+        let event = fields(&encode(&quoting(&"x".repeat(4096), 1, false), "key").unwrap());
+        let evidence = event["data"]["latest"]["evidence"].to_string();
+        assert!(evidence.contains("runtimeExit"), "{evidence}");
+        assert!(evidence.contains("\"truncated\":true"), "{evidence}");
+    }
 
     #[test]
     fn a_cluster_with_a_strange_name_still_gives_a_valid_source() {
