@@ -226,6 +226,25 @@ fn a_removed_container_is_still_attributed() {
     assert_eq!(told[0].subject.pod, "web-1");
 }
 
+/// Stored findings are found by these for ever: an aggregator that has them must know them again after any upgrade.
+#[test]
+fn the_same_death_has_the_same_ids_in_every_release() {
+    let mut fusion = fusion();
+    feed(&mut fusion, vec![container(11219)], at(0));
+    let told = feed(&mut fusion, [report(), vec![exit(137, "")]].concat(), at(1));
+    let ids: Vec<_> = told
+        .iter()
+        .map(|finding| (finding.kind, finding.key.to_string()))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            (FindingKind::Kill, "d320af73a1be94080cf8b178a6e98600".to_owned()),
+            (FindingKind::Exit, "6d38b141a36f99cbce9f4e13a73184fe".to_owned()),
+        ]
+    );
+}
+
 #[test]
 fn a_repeated_record_after_a_restart_gives_the_same_key() {
     let keys: Vec<_> = (0..2)
