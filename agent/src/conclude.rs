@@ -6,6 +6,7 @@ use inquest_proto::ingest::v1 as pb;
 use inquest_shared::{
     cause::judge,
     clock::Clock,
+    failpoint::{self, Point},
     model::{Finding, Severity},
 };
 use prometheus_client::metrics::counter::Counter;
@@ -51,7 +52,8 @@ impl Conclude {
         self.save();
         loop {
             let due = self.fusion.next_deadline().map(|us| begun + Duration::from_micros(us));
-            let wake = due.map_or(save_at, |due| due.min(save_at));
+            // While something is half read the cursor stays: its turn comes at the first quiet moment after its time.
+            let wake = due.unwrap_or(save_at);
             let observation = tokio::select! {
                 biased;
                 () = token.cancelled() => break,
@@ -59,6 +61,7 @@ impl Conclude {
                 Some(observation) = observations.recv() => Some(observation),
                 () = sleep_until(wake) => None,
             };
+            failpoint::reach(Point::AgentObserved);
             let now = self.moment(begun);
             if let Some(Observation::KernelThrough(seq)) = observation {
                 self.through = Some(seq);
@@ -66,7 +69,7 @@ impl Conclude {
             let mut findings = observation.map(|o| self.fusion.observe(o, now)).unwrap_or_default();
             findings.extend(self.fusion.tick(now));
             self.spool(&findings);
-            if Instant::now() >= save_at {
+            if self.fusion.is_idle() && Instant::now() >= save_at {
                 save_at = Instant::now() + SAVE_EVERY;
                 self.save();
             }

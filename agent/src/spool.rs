@@ -27,6 +27,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use inquest_shared::failpoint::{self, Point};
+
 pub use reader::Reader;
 pub use recovery::Recovery;
 pub use types::{Limits, MAX_RECORD_BYTES, Mode, Record, Seq, Shed, ShedReason, SpoolError, Stats};
@@ -80,7 +82,10 @@ impl SyncHandle {
             path: self.dir.clone(),
             source,
         };
-        self.files.iter().try_for_each(|file| file.sync_data()).map_err(fail)
+        failpoint::reach(Point::SpoolBeforeSync);
+        let synced = self.files.iter().try_for_each(|file| file.sync_data());
+        failpoint::reach(Point::SpoolAfterSync);
+        synced.map_err(fail)
     }
 
     /// Whether there is nothing to wait for.
@@ -155,12 +160,14 @@ impl Spool {
         if len > MAX_RECORD_BYTES || self.limits.max_bytes < u64::from(len) + record::HEADER_BYTES {
             return Err(too_large());
         }
+        failpoint::reach(Point::SpoolBeforeWrite);
         let seq = self.next;
         self.next += 1;
         self.return_to_disk();
         if self.identity.is_some() && self.memory.is_empty() {
             match self.write(seq, class, payload) {
                 Ok(()) => {
+                    failpoint::reach(Point::SpoolAfterWrite);
                     self.on_disk();
                     return Ok(seq);
                 }
@@ -285,6 +292,7 @@ impl Spool {
             segment.file = None;
         }
         let segment = Segment::create(&self.dir, class, seq)?;
+        failpoint::reach(Point::SpoolFileMade);
         sync_dir(&self.dir)?;
         lane.push_back(segment);
         Ok(())
@@ -366,7 +374,10 @@ impl Spool {
         if self.stored_ack == self.acked || self.identity.is_none() {
             return;
         }
-        match recovery::store_ack(&self.dir, self.key.epoch, self.acked) {
+        failpoint::reach(Point::SpoolBeforeAckNote);
+        let stored = recovery::store_ack(&self.dir, self.key.epoch, self.acked);
+        failpoint::reach(Point::SpoolAfterAckNote);
+        match stored {
             Ok(()) => self.stored_ack = self.acked,
             Err(error) => tracing::debug!(%error, "acknowledgement cannot be noted; records may be sent again"),
         }

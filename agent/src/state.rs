@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use inquest_shared::clock::UnixNanos;
+use inquest_shared::{
+    clock::UnixNanos,
+    failpoint::{self, Point},
+};
 use serde::{Deserialize, Serialize};
 
 /// The state as written.
@@ -102,8 +105,12 @@ impl StateFile {
         let fresh = self.path.with_extension("new");
         let mut file = File::create(&fresh)?;
         file.write_all(&serde_json::to_vec(&self.state)?)?;
+        failpoint::reach(Point::CursorBeforeSync);
         file.sync_data()?;
-        rename(&fresh, &self.path)
+        failpoint::reach(Point::CursorBeforeRename);
+        rename(&fresh, &self.path)?;
+        failpoint::reach(Point::CursorSaved);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod cause;
 pub mod clock;
 pub mod config;
+pub mod failpoint;
 pub mod matcher;
 pub mod model;
 pub mod secret;

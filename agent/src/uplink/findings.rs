@@ -6,7 +6,11 @@ use inquest_proto::ingest::v1::{
     AgentStatus, Finding, FindingBatch, Hello, ReportRequest, ReportResponse, SequencedFinding, SpoolStatus,
     ingest_service_client::IngestServiceClient, report_request::Message as Up, report_response::Message as Down,
 };
-use inquest_shared::{clock::UnixNanos, telemetry::Condition};
+use inquest_shared::{
+    clock::UnixNanos,
+    failpoint::{self, Point},
+    telemetry::Condition,
+};
 use prost::Message as _;
 use tokio::{
     sync::mpsc,
@@ -43,7 +47,9 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
     loop {
         let batch = lane.next_batch();
         if !batch.is_empty() {
+            failpoint::reach(Point::UplinkBeforeSend);
             send(&up, Up::Batch(finding_batch(lane.epoch(), batch))).await?;
+            failpoint::reach(Point::UplinkAfterSend);
         }
         tokio::select! {
             message = down.message() => on_message(&mut lane, message.map_err(refused)?)?,
@@ -71,7 +77,11 @@ async fn welcome(uplink: &Uplink, down: &mut Streaming<ReportResponse>) -> Resul
 
 fn on_message(lane: &mut Lane, message: Option<ReportResponse>) -> Result<(), UplinkError> {
     match message.ok_or(UplinkError::Ended)?.message {
-        Some(Down::Ack(ack)) if ack.epoch == lane.epoch() => lane.on_ack(ack.acked_seq, ack.credit_bytes),
+        Some(Down::Ack(ack)) if ack.epoch == lane.epoch() => {
+            failpoint::reach(Point::UplinkBeforeAck);
+            lane.on_ack(ack.acked_seq, ack.credit_bytes);
+            failpoint::reach(Point::UplinkAfterAck);
+        }
         // Rules, opt-ins and redirects of newer aggregators mean nothing to this release.
         _ => {}
     }

@@ -1,6 +1,7 @@
 //! The log stream: tails of dead containers, apart from findings so that they never delay them.
 
 use inquest_proto::ingest::v1::{SendLogsRequest, SendLogsResponse, ingest_service_client::IngestServiceClient};
+use inquest_shared::failpoint::{self, Point};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +30,7 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
     loop {
         for record in lane.next_batch() {
             let request = message(lane.epoch(), &record);
+            failpoint::reach(Point::LogBeforeSend);
             up.send(request).await.map_err(|_| UplinkError::Ended)?;
         }
         tokio::select! {
@@ -41,6 +43,7 @@ pub(super) async fn run(uplink: &Uplink, channel: Channel) -> Result<(), UplinkE
 fn on_answer(lane: &mut Lane, answer: Option<SendLogsResponse>) -> Result<(), UplinkError> {
     let ack = answer.ok_or(UplinkError::Ended)?;
     if ack.epoch == lane.epoch() {
+        failpoint::reach(Point::LogBeforeAck);
         lane.on_ack(ack.acked_seq, 0);
     }
     Ok(())

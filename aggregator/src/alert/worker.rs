@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use inquest_shared::clock::{Clock, UnixNanos};
+use inquest_shared::failpoint::{self, Point};
 use inquest_shared::model::DeliveryState;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -127,11 +128,14 @@ impl Worker {
             // The note only tells a later reader of the table that a try began; telling people matters more.
             self.store_failed(&error);
         }
+        failpoint::reach(Point::NotifyBefore);
         let outcome = self.deliver(&row).await;
+        failpoint::reach(Point::NotifyAfter);
         self.judge(&row, &outcome);
         let now = self.clock.now();
         retry::settle(&mut row, &outcome, now);
         if self.write(&row, &token).await {
+            failpoint::reach(Point::OutcomeRecorded);
             self.conclude(row, now);
         }
     }

@@ -6,7 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use inquest_proto::ingest::v1::{SendLogsRequest, SendLogsResponse};
-use inquest_shared::{clock::UnixNanos, model::Key, supervisor::Backoff};
+use inquest_shared::{
+    clock::UnixNanos,
+    failpoint::{self, Point},
+    model::Key,
+    supervisor::Backoff,
+};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -61,6 +66,7 @@ async fn receive(
                     .inc();
             }
         }
+        failpoint::reach(Point::LogStored);
         if answers.send(Ok(answer)).await.is_err() {
             break;
         }

@@ -7,7 +7,11 @@ use std::{sync::Arc, time::Duration};
 use inquest_proto::ingest::v1::{
     Ack, FindingBatch, Hello, ReportRequest, ReportResponse, SequencedFinding, Welcome, report_request, report_response,
 };
-use inquest_shared::{model::Finding, wire::MAX_FINDING_BYTES};
+use inquest_shared::{
+    failpoint::{self, Point},
+    model::Finding,
+    wire::MAX_FINDING_BYTES,
+};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -215,6 +219,7 @@ impl Stream<'_> {
             let status = Status::failed_precondition("the batch is of another epoch than hello: connect again");
             return Err(End::with("epoch", status));
         }
+        failpoint::reach(Point::IngestReceived);
         let findings = self.sift(batch.findings)?;
         let sum = findings
             .iter()
@@ -290,7 +295,9 @@ impl Stream<'_> {
                 acked_seq: news.acked,
                 credit_bytes: news.credit,
             };
+            failpoint::reach(Point::AckBeforeSend);
             tell(answers, report_response::Message::Ack(ack)).await?;
+            failpoint::reach(Point::AckAfterSend);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use inquest_shared::{
     clock::{Clock, UnixNanos},
+    failpoint::{self, Point},
     model::Incident,
     supervisor::Backoff,
 };
@@ -217,12 +218,15 @@ impl Pipeline {
         let mut commit = self.commit_of(&mut delta, &groups, now);
         if !(commit.occurrences.is_empty() && commit.incidents.is_empty() && commit.outbox.is_empty()) {
             let start = Instant::now();
+            failpoint::reach(Point::BatchBeforeCommit);
             self.parts.store.commit(&commit).await.map_err(Failed::Writing)?;
+            failpoint::reach(Point::BatchAfterCommit);
             self.parts.metrics.commit_seconds.observe(start.elapsed().as_secs_f64());
         }
         let rows = std::mem::take(&mut commit.outbox);
         if !rows.is_empty() {
             self.parts.handover.hand_over(rows);
+            failpoint::reach(Point::HandedOver);
         }
         delta.incidents = commit.incidents;
         self.new_rules = None;
