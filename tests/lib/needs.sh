@@ -71,8 +71,8 @@ collect_needs() {
   needs_rust
   for suite in "${chosen[@]}"; do
     case $suite in
-      host | process | foreign) needs_kernel ;;
-      runtime) needs_kernel && needs_runtime ;;
+      host | process | foreign | security) needs_kernel ;;
+      runtime | docker | faults | faults-long) needs_kernel && needs_runtime ;;
     esac
   done
   if is_chosen foreign; then needs_go; fi

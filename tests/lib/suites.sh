@@ -121,4 +121,5 @@ suite_process() { integration process --test-threads 2 process::; }
 suite_foreign() { integration foreign --test-threads 2 foreign::; }
 suite_docker() { integration docker --test-threads 2 docker::; }
 suite_faults() { integration faults --test-threads 2 faults::; }
+suite_faults_long() { INQUEST_TEST_REPEAT=20 integration faults-long --test-threads 2 faults::failpoints::; }
 suite_security() { integration security --test-threads 2 security::; }

@@ -82,8 +82,8 @@ impl World {
         };
         let scope = BareCgroup::scope()?;
         write_config(&dir, ports, &webhook, containerd.as_ref(), &scope, options)?;
-        let aggregator = spawn_aggregator(&dir)?;
-        let agent = spawn_agent(&dir)?;
+        let aggregator = spawn(Program::Aggregator, &dir, None)?;
+        let agent = spawn(Program::Agent, &dir, None)?;
         let world = Self {
             webhook,
             aggregator,
@@ -102,10 +102,17 @@ impl World {
     /// # Errors
     /// Without root, or when the kernel did not kill.
     pub fn kill_one(&self) -> Result<BareCgroup> {
-        pace()?;
-        let cgroup = self.scope.child(16 << 20)?;
-        ensure!(!cgroup.oom_hog().status()?.success(), "the hog was not killed");
+        let cgroup = self.victim_cgroup()?;
+        kill_in(&cgroup)?;
         Ok(cgroup)
+    }
+
+    /// A cgroup of this world's node in which [`kill_in`] makes a process die.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn victim_cgroup(&self) -> Result<BareCgroup> {
+        Ok(self.scope.child(16 << 20)?)
     }
 
     /// Folder of the world, for files that a test wants to look at.
@@ -164,7 +171,7 @@ impl World {
     /// # Errors
     /// When it cannot be started.
     pub fn start_agent(&mut self) -> Result<()> {
-        self.agent = spawn_agent(&self.dir)?;
+        self.agent = spawn(Program::Agent, &self.dir, None)?;
         Ok(())
     }
 
@@ -173,8 +180,26 @@ impl World {
     /// # Errors
     /// When it cannot be started.
     pub fn start_aggregator(&mut self) -> Result<()> {
-        self.aggregator = spawn_aggregator(&self.dir)?;
+        self.aggregator = spawn(Program::Aggregator, &self.dir, None)?;
         Ok(())
+    }
+
+    /// Ends a program and starts it again so that it dies at a point, given as `<name>:<nth>`.
+    ///
+    /// # Errors
+    /// When it cannot be ended or started.
+    pub fn restart_armed(&mut self, program: Program, failpoint: &str) -> Result<()> {
+        self.process(program).kill9()?;
+        *self.process(program) = spawn(program, &self.dir, Some(failpoint))?;
+        Ok(())
+    }
+
+    /// The process of a program.
+    pub const fn process(&mut self, program: Program) -> &mut Process {
+        match program {
+            Program::Agent => &mut self.agent,
+            Program::Aggregator => &mut self.aggregator,
+        }
     }
 
     /// A client of the query API.
@@ -294,6 +319,16 @@ impl World {
     }
 }
 
+/// Makes a process die at the memory limit of a cgroup.
+///
+/// # Errors
+/// When the kernel did not kill.
+pub fn kill_in(cgroup: &BareCgroup) -> Result<()> {
+    pace()?;
+    ensure!(!cgroup.oom_hog().status()?.success(), "the hog was not killed");
+    Ok(())
+}
+
 /// The kernel prints the head of an out-of-memory report, which names the cgroup, at most ten times in five seconds for the
 /// whole machine (`mm/oom_kill.c`). What is killed while no agent looks can be attributed only by its head, so all
 /// kills of all tests on this machine keep a distance.
@@ -309,7 +344,8 @@ fn pace() -> Result<()> {
 }
 
 /// One of the two programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Program {
     /// The agent.
     Agent,
@@ -317,17 +353,17 @@ pub enum Program {
     Aggregator,
 }
 
-fn spawn_aggregator(dir: &TestDir) -> Result<Process> {
-    spawn("inquest-aggregator", "aggregator.yaml", dir)
-}
-
-fn spawn_agent(dir: &TestDir) -> Result<Process> {
-    spawn("inquest-agent", "agent.yaml", dir)
-}
-
-fn spawn(name: &str, config: &str, dir: &TestDir) -> Result<Process> {
+/// Starts a program; `failpoint` is where it is to die.
+fn spawn(program: Program, dir: &TestDir, failpoint: Option<&str>) -> Result<Process> {
+    let (name, config) = match program {
+        Program::Agent => ("inquest-agent", "agent.yaml"),
+        Program::Aggregator => ("inquest-aggregator", "aggregator.yaml"),
+    };
     let mut command = Command::new(bin(name)?);
     command.arg("--config").arg(dir.join(config)).current_dir(dir.path());
+    if let Some(failpoint) = failpoint {
+        command.env(inquest_shared::failpoint::VARIABLE, failpoint);
+    }
     Process::spawn(name, command, dir.path())
 }
 
