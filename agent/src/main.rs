@@ -12,7 +12,7 @@ fn main() -> ExitCode {
             what: "Reads this node's own truth and streams findings to the aggregator.",
             default_file: "/etc/inquest/agent.yaml",
         },
-        |config| (config.log.clone(), inquest_agent::run::run(config)),
+        inquest_agent::run::run,
         start::Threads::One,
     )
 }

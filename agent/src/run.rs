@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use inquest_shared::{
     clock::{Clock, SystemClock},
     config::AgentConfig,
+    reload::{self, Reload},
     supervisor::{Restart, Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
 };
@@ -62,6 +63,7 @@ struct Parts {
     logs: Outgoing,
     state: StateFile,
     boot_id: String,
+    redactor: Arc<Redactor>,
     health: Health,
     registry: Registry,
 }
@@ -70,7 +72,7 @@ struct Parts {
 ///
 /// # Errors
 /// Start-up that cannot work (state directory, listener) and a stop that did not come to an end in time.
-pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
+pub async fn run(config: AgentConfig, reload: Reload) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot listen for signals")?;
     let listener = TcpListener::bind(config.status)
         .await
@@ -78,6 +80,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let parts = Parts::open(config)?;
     let supervisor = Supervisor::new(Arc::clone(&parts.clock));
     supervisor.register_metrics(&parts.registry);
+    start_reload(&parts, &supervisor.stage("configuration"), reload);
     start(parts, &supervisor, listener)?;
     Ok(supervisor.run(&mut signals, GRACE).await?)
 }
@@ -103,6 +106,7 @@ impl Parts {
         };
         let findings = spool("findings", config.spool.findings_max.0)?;
         let logs = spool("logs", config.spool.logs_max.0)?;
+        let redactor = Arc::new(Redactor::new(&config.redaction_patterns)?);
         let registry = Registry::new("inquest-agent", env!("CARGO_PKG_VERSION"));
         let health = Health::new(&registry);
         health.declare(uplink::CONDITION, Need::Required);
@@ -116,6 +120,7 @@ impl Parts {
             logs,
             state,
             boot_id,
+            redactor,
             health,
             registry,
         })
@@ -298,7 +303,7 @@ fn start_containerd(
         parts.statuses.set(containerd::NAME, off);
         return Ok(());
     }
-    let redactor = Arc::new(Redactor::new(&parts.config.redaction_patterns)?);
+    let redactor = Arc::clone(&parts.redactor);
     let tail = &parts.config.log_tail;
     let tail = TailLimits {
         bytes: tail.max_bytes.0,
@@ -324,6 +329,24 @@ fn start_containerd(
         }
     });
     Ok(())
+}
+
+/// Follows the configuration file.
+fn start_reload(parts: &Parts, stage: &Stage, reload: Reload) {
+    let shown = reload::Shown::new(&parts.registry, &parts.health);
+    let parts = (reload, Arc::clone(&parts.redactor), shown);
+    spawn_once(
+        stage,
+        "configuration",
+        parts,
+        |(reload, redactor, shown), token| async move {
+            let apply = |config: AgentConfig, _: &reload::Changes| Ok(redactor.replace(&config.redaction_patterns)?);
+            if let Err(error) = reload.follow(apply, shown, token.clone()).await {
+                tracing::error!(%error, "changes of the configuration need a restart");
+                token.cancelled().await;
+            }
+        },
+    );
 }
 
 fn start_log_spool(parts: &Parts, stage: &Stage, queue: mpsc::Receiver<LogRecord>) {

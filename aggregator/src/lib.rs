@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod json;
 pub mod notify;
 pub mod pipeline;
+mod reconfigure;
 pub mod record;
 pub mod run;
 pub mod store;

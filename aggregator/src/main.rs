@@ -12,7 +12,7 @@ fn main() -> ExitCode {
             what: "Takes findings from agents, keeps incidents and alerts people.",
             default_file: "/etc/inquest/aggregator.yaml",
         },
-        |config| (config.log.clone(), inquest_aggregator::run::run(config)),
+        inquest_aggregator::run::run,
         start::Threads::Cores,
     )
 }

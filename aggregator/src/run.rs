@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use inquest_shared::{
     clock::{Clock, SystemClock, UnixNanos},
-    config::{AggregatorConfig, EngineConfig},
+    config::AggregatorConfig,
     model::{Incident, Key},
+    reload::{self, Reload},
     secret::Secret,
     supervisor::{Restart, Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
@@ -20,10 +21,10 @@ use ulid::Ulid;
 use crate::{
     alert::{Dispatcher, Routes, plan},
     api,
-    engine::Rules,
     ingest::{self, Authority, Enrolment, Ingest, IngestMetrics, MAX_TTL, Nodes},
     notify::{self, Surroundings},
     pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner},
+    reconfigure::{Live, rules},
     record::{Notice, OutboxRow},
     store::{SqliteStore, Store},
 };
@@ -60,13 +61,13 @@ struct Parts {
 ///
 /// # Errors
 /// Start-up that cannot work (ports, store, authority, receivers) and a stop that did not come to an end in time.
-pub async fn run(config: AggregatorConfig) -> anyhow::Result<()> {
+pub async fn run(config: AggregatorConfig, reload: Reload) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot listen for signals")?;
     let listeners = Listeners::bind(&config).await?;
     let parts = Parts::open(config).await?;
     let supervisor = Supervisor::new(Arc::clone(&parts.clock));
     supervisor.register_metrics(&parts.registry);
-    start(&parts, &supervisor, listeners).await?;
+    start(&parts, &supervisor, listeners, reload).await?;
     tracing::info!(
         server = parts.server_id,
         cluster = parts.config.cluster_name,
@@ -127,29 +128,43 @@ fn server_suffix(now: UnixNanos) -> String {
 }
 
 /// Starts every task; stages stop in this order: listeners, the writer, senders, housekeeping.
-async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners) -> anyhow::Result<()> {
+async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, reload: Reload) -> anyhow::Result<()> {
     let doors = supervisor.stage("listeners");
     let writer = supervisor.stage("writer");
     let senders = supervisor.stage("senders");
     let house = supervisor.stage("housekeeping");
-    let dispatcher = start_dispatcher(parts, &senders)?;
-    let intake = start_pipeline(parts, &writer, dispatcher).await?;
+    let surroundings = surroundings(parts);
+    let dispatcher = start_dispatcher(parts, &surroundings, &senders)?;
+    let routes = watch::Sender::new(Routes::compile(&parts.config.route).context("route")?);
+    let live = Live {
+        receivers: parts.config.receivers.clone(),
+        surroundings,
+        dispatcher,
+        routes,
+        rules: watch::Sender::new(rules(&parts.config.engine)),
+        retention: watch::Sender::new(parts.config.retain_occurrences.0),
+    };
+    let intake = start_pipeline(parts, &writer, &live).await?;
     start_api(parts, &doors, listeners.api, &intake);
     start_ingest(parts, &doors, listeners.ingest, intake)?;
-    start_housekeeping(parts, &house);
+    start_housekeeping(parts, &house, live.retention.subscribe());
+    start_reload(parts, &house, reload, live);
     start_status(parts, &house, listeners.status);
     Ok(())
 }
 
-fn start_dispatcher(parts: &Parts, stage: &Stage) -> anyhow::Result<Dispatcher> {
+fn surroundings(parts: &Parts) -> Surroundings {
     let stdout: notify::stdout::Writer = Arc::new(std::sync::Mutex::new(std::io::stdout()));
     let card = Arc::new(|incident: &Incident| text::card(incident, &[], Lang::En, &TimeZone::system(), Paint::Plain));
-    let surroundings = Surroundings {
+    Surroundings {
         clock: Arc::clone(&parts.clock),
         stdout,
         card,
-    };
-    let receivers = notify::build_all(&parts.config.receivers, &surroundings)?;
+    }
+}
+
+fn start_dispatcher(parts: &Parts, surroundings: &Surroundings, stage: &Stage) -> anyhow::Result<Dispatcher> {
+    let receivers = notify::build_all(&parts.config.receivers, surroundings)?;
     let dispatcher = Dispatcher::new(Arc::clone(&parts.store), receivers, &parts.clock, &parts.registry);
     let running = dispatcher.clone();
     stage.spawn("dispatcher", Restart::OnFailure, move |token| {
@@ -159,41 +174,22 @@ fn start_dispatcher(parts: &Parts, stage: &Stage) -> anyhow::Result<Dispatcher> 
     Ok(dispatcher)
 }
 
-async fn start_pipeline(parts: &Parts, stage: &Stage, dispatcher: Dispatcher) -> anyhow::Result<Intake> {
-    let routes = Routes::compile(&parts.config.route).context("route")?;
-    let (rules, rules_now) = watch::channel(rules(&parts.config.engine));
+async fn start_pipeline(parts: &Parts, stage: &Stage, live: &Live) -> anyhow::Result<Intake> {
     let (pipeline, intake) = Pipeline::start(pipeline::Parts {
         store: Arc::clone(&parts.store),
-        rules: rules_now,
-        planner: Box::new(RoutePlanner(routes)),
-        handover: Arc::new(dispatcher),
+        rules: live.rules.subscribe(),
+        planner: Box::new(RoutePlanner(live.routes.subscribe())),
+        handover: Arc::new(live.dispatcher.clone()),
         clock: Arc::clone(&parts.clock),
         ids: pipeline::monotonic_ids(),
         metrics: PipelineMetrics::new(&parts.registry),
     })
     .await
     .context("store")?;
-    // The sender lives as long as the writer: a configuration that is read again would speak through it.
-    spawn_once(
-        stage,
-        "writer",
-        (pipeline, rules),
-        |(pipeline, rules), token| async move {
-            let outcome = pipeline.run(token).await;
-            drop(rules);
-            Ok(outcome?)
-        },
-    );
+    spawn_once(stage, "writer", pipeline, |pipeline, token| async move {
+        Ok(pipeline.run(token).await?)
+    });
     Ok(intake)
-}
-
-fn rules(config: &EngineConfig) -> Rules {
-    Rules {
-        quiet_period: config.quiet_period.0,
-        reopen_window: config.reopen_window.0,
-        max_open_per_namespace: usize::try_from(config.max_open_per_namespace).unwrap_or(usize::MAX),
-        ..Rules::default()
-    }
 }
 
 fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Intake) -> anyhow::Result<()> {
@@ -264,7 +260,7 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
     );
 }
 
-fn start_housekeeping(parts: &Parts, stage: &Stage) {
+fn start_housekeeping(parts: &Parts, stage: &Stage, retention: watch::Receiver<Duration>) {
     let (store, clock, nodes) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.nodes.clone());
     stage.spawn("node statuses", Restart::OnFailure, move |token| {
         let (nodes, store, clock) = (nodes.clone(), Arc::clone(&store), Arc::clone(&clock));
@@ -274,9 +270,8 @@ fn start_housekeeping(parts: &Parts, stage: &Stage) {
         }
     });
     let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
-    let keep = parts.config.retain_occurrences.0;
     stage.spawn("retention", Restart::OnFailure, move |token| {
-        prune(Arc::clone(&store), Arc::clone(&clock), keep, token)
+        prune(Arc::clone(&store), Arc::clone(&clock), retention.clone(), token)
     });
 }
 
@@ -284,11 +279,11 @@ fn start_housekeeping(parts: &Parts, stage: &Stage) {
 async fn prune(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    keep: Duration,
+    keep: watch::Receiver<Duration>,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
     while token.run_until_cancelled(sleep(PRUNE_EVERY)).await.is_some() {
-        let before = clock.now().saturating_sub(keep);
+        let before = clock.now().saturating_sub(*keep.borrow());
         while store.prune(before, PRUNE_ROWS).await.context("retention")? > 0 {
             if token.run_until_cancelled(tokio::task::yield_now()).await.is_none() {
                 return Ok(());
@@ -296,6 +291,20 @@ async fn prune(
         }
     }
     Ok(())
+}
+
+/// Follows the configuration file.
+fn start_reload(parts: &Parts, stage: &Stage, reload: Reload, live: Live) {
+    let shown = reload::Shown::new(&parts.registry, &parts.health);
+    spawn_once(
+        stage,
+        "configuration",
+        (reload, live, shown),
+        |(reload, mut live, shown), token| async move {
+            let apply = move |config, changes: &reload::Changes| live.apply(config, changes);
+            Ok(reload.follow(apply, shown, token).await?)
+        },
+    );
 }
 
 fn start_status(parts: &Parts, stage: &Stage, listener: TcpListener) {
@@ -326,11 +335,11 @@ where
 }
 
 /// Plans by the configured routes.
-struct RoutePlanner(Routes);
+struct RoutePlanner(watch::Receiver<Routes>);
 
 impl Planner for RoutePlanner {
     fn plan(&mut self, notices: &[Notice], now: UnixNanos, ids: &mut dyn FnMut(UnixNanos) -> Ulid) -> Vec<OutboxRow> {
-        plan(notices.to_vec(), &self.0, now, || ids(now))
+        plan(notices.to_vec(), &self.0.borrow(), now, || ids(now))
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod agent;
 mod aggregator;
+mod describe;
 mod effective;
 mod problem;
 mod route;
@@ -19,7 +20,7 @@ mod section;
 mod tree;
 mod units;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -27,9 +28,10 @@ pub use agent::{
     AgentConfig, AggregatorAddress, CgroupSource, ContainerdSource, KmsgSource, LogTail, Sources, SpoolConfig,
 };
 pub use aggregator::{AggregatorConfig, EngineConfig, Listen, TlsConfig};
+pub use describe::{Form, Key, Kind};
 pub use effective::{Effective, Origin};
 pub use problem::{ConfigError, EXIT_CONFIG, Problem};
-pub use route::{Receiver, ReceiverKind, Route, SubRoute, Webhook};
+pub use route::{LABELS, Receiver, ReceiverKind, Route, SubRoute, Webhook};
 pub use scalar::{HostPort, WebhookUrl};
 pub use section::Section;
 pub use units::{ByteSize, ConfigDuration, UnitError};
@@ -44,8 +46,14 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// A set of keys that a program understands.
 pub trait Schema: Sized {
+    /// Paths, or beginnings of paths, of the keys that take effect while the program runs. All others need a restart.
+    const LIVE: &'static [&'static str];
+
     /// Asks for every key. Where a value is wrong, the problem is recorded and a stand-in returned.
     fn read(section: &mut Section<'_, '_>) -> Self;
+
+    /// What the program writes about itself.
+    fn log(&self) -> &LogConfig;
 }
 
 /// Where the values come from. Passed in, so that tests need no real environment.
@@ -98,23 +106,30 @@ pub struct Loaded<T> {
 /// # Errors
 /// [`ConfigError`] with everything that is wrong; the program ends with [`EXIT_CONFIG`].
 pub fn load<T: Schema>(inputs: &Inputs) -> Result<Loaded<T>, ConfigError> {
-    let text = match &inputs.file {
-        Some(path) => read_file(path)?,
-        None => String::new(),
-    };
-    load_text(&text, inputs)
+    load_text(&text_of(inputs)?, inputs)
 }
 
-fn load_text<T: Schema>(text: &str, inputs: &Inputs) -> Result<Loaded<T>, ConfigError> {
+/// The text of the file; empty without one.
+pub(crate) fn text_of(inputs: &Inputs) -> Result<String, ConfigError> {
+    match &inputs.file {
+        Some(path) => read_file(path),
+        None => Ok(String::new()),
+    }
+}
+
+/// Every key that a schema asks for, in its order.
+#[must_use]
+pub fn describe<T: Schema>() -> Vec<Key> {
+    let inputs = Inputs::default();
+    let mut context = Context::new(&inputs);
+    context.keys = Some(Vec::new());
+    T::read(&mut Section::open(&mut context, None, String::new(), true));
+    context.keys.unwrap_or_default()
+}
+
+pub(crate) fn load_text<T: Schema>(text: &str, inputs: &Inputs) -> Result<Loaded<T>, ConfigError> {
     let root = tree::parse(text).map_err(|problem| ConfigError::invalid(inputs.file.clone(), vec![problem]))?;
-    let mut context = Context {
-        file: inputs.file.as_deref(),
-        flags: &inputs.flags,
-        env: &inputs.env,
-        used_flags: BTreeSet::new(),
-        problems: Vec::new(),
-        effective: Effective::default(),
-    };
+    let mut context = Context::new(inputs);
     let mut section = Section::open(&mut context, Some(&root), String::new(), true);
     let value = T::read(&mut section);
     section.close();
@@ -131,23 +146,26 @@ fn load_text<T: Schema>(text: &str, inputs: &Inputs) -> Result<Loaded<T>, Config
     Err(ConfigError::invalid(inputs.file.clone(), context.problems))
 }
 
-fn read_file(path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read_file(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE_BYTES {
         return Err(ConfigError::TooLarge {
             path: path.to_owned(),
             limit_bytes: MAX_FILE_BYTES,
         });
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let problem = Problem::not_text(error.as_bytes(), error.utf8_error().valid_up_to());
+        ConfigError::invalid(Some(path.to_owned()), vec![problem])
+    })
 }
 
 /// What the program writes about itself, to standard error.

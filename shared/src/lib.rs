@@ -9,6 +9,7 @@ pub mod config;
 pub mod failpoint;
 pub mod matcher;
 pub mod model;
+pub mod reload;
 pub mod secret;
 pub mod start;
 pub mod supervisor;

@@ -5,7 +5,8 @@ use std::{future::Future, io, io::Write as _, path::PathBuf, process::ExitCode};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::{
-    config::{EXIT_CONFIG, Inputs, LogConfig, Schema, load},
+    config::{EXIT_CONFIG, Inputs, Schema, load_text, text_of},
+    reload::Reload,
     supervisor::StopError,
     telemetry::init_logging,
     tls,
@@ -42,7 +43,7 @@ const BLOCKING_THREADS: usize = 4;
 const STACK_BYTES: usize = 512 * 1024;
 
 /// Runs a program from its arguments to its exit status.
-pub fn main<T, F>(about: About, run: impl FnOnce(T) -> (LogConfig, F), threads: Threads) -> ExitCode
+pub fn main<T, F>(about: About, run: impl FnOnce(T, Reload) -> F, threads: Threads) -> ExitCode
 where
     T: Schema,
     F: Future<Output = anyhow::Result<()>>,
@@ -51,18 +52,22 @@ where
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let loaded = match load::<T>(&inputs.config) {
-        Ok(loaded) => loaded,
-        Err(error) => return say(EXIT_CONFIG, &error.to_string()),
+    let read = text_of(&inputs.config).and_then(|text| Ok((load_text::<T>(&text, &inputs.config)?, text)));
+    let (loaded, text) = match read {
+        Ok(read) => read,
+        Err(error) => return say(EXIT_CONFIG, &format!("{:#}", anyhow::Error::from(error))),
     };
     if inputs.print_config {
         return print(&loaded.effective.to_string());
     }
     tls::install_provider();
-    let (log, work) = run(loaded.value);
-    if let Err(error) = init_logging(log.format, log.level) {
-        return say(EXIT_FAILURE, &error.to_string());
-    }
+    let log = loaded.value.log();
+    let level = match init_logging(log.format, log.level) {
+        Ok(level) => level,
+        Err(error) => return say(EXIT_FAILURE, &error.to_string()),
+    };
+    let reload = Reload::new(inputs.config, text, &loaded.effective, level);
+    let work = run(loaded.value, reload);
     let outcome = runtime(threads).map_err(anyhow::Error::from).and_then(|runtime| {
         let outcome = runtime.block_on(work);
         runtime.shutdown_background();

@@ -9,6 +9,6 @@ mod registry;
 mod status;
 
 pub use health::{Condition, Health, Need};
-pub use logging::{LogError, LogFormat, LogLevel, init_logging};
+pub use logging::{LevelHandle, LogError, LogFormat, LogLevel, init_logging};
 pub use registry::Registry;
 pub use status::status_server;

@@ -2,6 +2,8 @@
 //!
 //! A pattern errs on the side of taking too much: a lost word is cheaper than a leaked password.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use regex_lite::Regex;
 
 /// What stands where a secret was.
@@ -43,7 +45,8 @@ pub struct BadPattern {
 /// Built-in and configured patterns, compiled once.
 #[derive(Debug)]
 pub struct Redactor {
-    patterns: Vec<Regex>,
+    /// Replaced as a whole while lines are read.
+    patterns: RwLock<Arc<[Regex]>>,
 }
 
 impl Redactor {
@@ -52,21 +55,19 @@ impl Redactor {
     /// # Errors
     /// [`BadPattern`] names the pattern; retrying does not help.
     pub fn new(extra: &[String]) -> Result<Self, BadPattern> {
-        let all = PATTERNS
-            .iter()
-            .map(|p| (*p).to_owned())
-            .chain(extra.iter().cloned())
-            .enumerate();
-        let compile = |(index, pattern): (usize, String)| {
-            Regex::new(&pattern).map_err(|source| BadPattern {
-                index: index.saturating_sub(PATTERNS.len()),
-                pattern,
-                source,
-            })
-        };
         Ok(Self {
-            patterns: all.map(compile).collect::<Result<_, _>>()?,
+            patterns: RwLock::new(compile(extra)?),
         })
+    }
+
+    /// Uses the built-in patterns and `extra` from the next line on.
+    ///
+    /// # Errors
+    /// As [`Redactor::new`]; the old ones stay.
+    pub fn replace(&self, extra: &[String]) -> Result<(), BadPattern> {
+        let patterns = compile(extra)?;
+        *self.patterns.write().unwrap_or_else(PoisonError::into_inner) = patterns;
+        Ok(())
     }
 
     /// Masks every secret of a line; returns the line and how many were taken out.
@@ -74,13 +75,30 @@ impl Redactor {
     pub fn redact(&self, line: &str) -> (String, u32) {
         let mut text = line.to_owned();
         let mut count = 0;
-        for pattern in &self.patterns {
+        let patterns = Arc::clone(&self.patterns.read().unwrap_or_else(PoisonError::into_inner));
+        for pattern in patterns.iter() {
             if pattern.is_match(&text) {
                 text = mask(pattern, &text, &mut count);
             }
         }
         (text, count)
     }
+}
+
+fn compile(extra: &[String]) -> Result<Arc<[Regex]>, BadPattern> {
+    let all = PATTERNS
+        .iter()
+        .map(|p| (*p).to_owned())
+        .chain(extra.iter().cloned())
+        .enumerate();
+    let compile = |(index, pattern): (usize, String)| {
+        Regex::new(&pattern).map_err(|source| BadPattern {
+            index: index.saturating_sub(PATTERNS.len()),
+            pattern,
+            source,
+        })
+    };
+    all.map(compile).collect()
 }
 
 fn mask(pattern: &Regex, text: &str, count: &mut u32) -> String {
@@ -141,6 +159,15 @@ mod tests {
         ] {
             assert_eq!(redactor.redact(line), (line.to_owned(), 0));
         }
+    }
+
+    #[test]
+    fn patterns_are_replaced_as_a_whole_and_a_broken_list_leaves_the_old() {
+        let redactor = Redactor::new(&["one".to_owned()]).unwrap();
+        redactor.replace(&["two".to_owned()]).unwrap();
+        assert!(redactor.replace(&["three".to_owned(), "(".to_owned()]).is_err());
+        assert_eq!(redactor.redact("one two three").0, "one [redacted] three");
+        assert_eq!(redactor.redact("Bearer canary12345").0, "Bearer [redacted]");
     }
 
     #[test]

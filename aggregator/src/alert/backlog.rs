@@ -224,6 +224,12 @@ impl Backlog {
         self.ready = hurried.collect();
     }
 
+    /// The receiver has new settings: nothing is known of its health, and what waits may go.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.gate = Gate::default();
+        self.hurry(now);
+    }
+
     /// Forgets what is in memory, to be read again from the store: nobody knows what became of rows in flight.
     pub(super) fn restart(&mut self) {
         self.lanes.clear();

@@ -3,9 +3,12 @@
 //! Owns one worker per receiver. Promise: at least once. A row is committed with its incident and handed over from
 //! memory, so the first attempt costs no further write; how it ended is written afterwards. After a crash every pending
 //! row is tried again with the same key, so at most the attempts that were in flight are repeated.
+//!
+//! Receivers come and go while it runs. One that is gone sends nothing more, and what waits for it stays in the store:
+//! it goes out when a receiver of that name comes back, and is given up by the next start without one.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use inquest_shared::clock::Clock;
 use inquest_shared::supervisor::TaskResult;
@@ -19,7 +22,7 @@ use super::backlog::Backlog;
 use super::metrics::Metrics;
 use super::retry;
 use super::worker::{PAGE, STORE_PAUSE, Worker};
-use crate::notify::{Destination, Reason};
+use crate::notify::{Destination, Notifier, Reason};
 use crate::record::OutboxRow;
 use crate::store::{Store, StoreError};
 
@@ -27,8 +30,14 @@ use crate::store::{Store, StoreError};
 #[derive(Clone)]
 pub struct Dispatcher {
     store: Arc<dyn Store>,
-    workers: Arc<BTreeMap<String, Arc<Worker>>>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    workers: Arc<RwLock<Workers>>,
+    /// A receiver was added.
+    added: Arc<Notify>,
 }
+
+type Workers = BTreeMap<String, Arc<Worker>>;
 
 impl Dispatcher {
     /// A dispatcher for these receivers; nothing is sent before [`Dispatcher::run`].
@@ -39,28 +48,65 @@ impl Dispatcher {
         clock: &Arc<dyn Clock>,
         registry: &Registry,
     ) -> Self {
-        let metrics = Metrics::new(registry);
-        let worker = |(name, notifier): Destination| {
-            let worker = Worker {
-                metrics: metrics.of(&name),
-                notifier,
-                store: Arc::clone(&store),
-                clock: Arc::clone(clock),
-                backlog: Mutex::new(Backlog::default()),
-                wake: Notify::new(),
-                name: name.clone(),
-            };
-            (name, Arc::new(worker))
+        let dispatcher = Self {
+            store,
+            clock: Arc::clone(clock),
+            metrics: Metrics::new(registry),
+            workers: Arc::default(),
+            added: Arc::new(Notify::new()),
         };
-        let workers = Arc::new(receivers.into_iter().map(worker).collect());
-        Self { store, workers }
+        dispatcher.renew(receivers);
+        dispatcher
+    }
+
+    /// Takes over new receivers, and new settings of known ones; what waits for those is tried at once.
+    pub fn renew(&self, receivers: Vec<Destination>) {
+        let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, notifier) in receivers {
+            match workers.get(&name) {
+                Some(worker) => worker.renew(notifier),
+                None => {
+                    let worker = self.worker(&name, notifier);
+                    workers.insert(name, Arc::new(worker));
+                }
+            }
+        }
+        self.added.notify_one();
+    }
+
+    /// Stops sending to every receiver that is not among these.
+    pub fn retire_all_but(&self, names: &[&str]) {
+        for worker in self
+            .all()
+            .values()
+            .filter(|worker| !names.contains(&worker.name.as_str()))
+        {
+            worker.retire();
+        }
+    }
+
+    fn worker(&self, name: &str, notifier: Arc<dyn Notifier>) -> Worker {
+        Worker {
+            metrics: self.metrics.of(name),
+            notifier: RwLock::new(Some(notifier)),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            backlog: Mutex::new(Backlog::default()),
+            wake: Notify::new(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn all(&self) -> Workers {
+        self.workers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes rows that were just committed; never waits and never fails. What does not fit into memory is read from
     /// the store later.
     pub fn hand_over(&self, rows: Vec<OutboxRow>) {
+        let workers = self.workers.read().unwrap_or_else(PoisonError::into_inner);
         for row in rows {
-            match self.workers.get(&row.receiver) {
+            match workers.get(&row.receiver) {
                 Some(worker) => worker.hand_over(row),
                 None => tracing::error!(
                     receiver = row.receiver,
@@ -72,7 +118,7 @@ impl Dispatcher {
 
     /// The outcome of a commit was unknown: rows may be in the store that were never handed over.
     pub fn look_in_store(&self) {
-        for worker in self.workers.values() {
+        for worker in self.all().values() {
             worker.look_in_store();
         }
     }
@@ -84,15 +130,24 @@ impl Dispatcher {
     /// A worker's panic. Running again helps: it starts from the store.
     pub async fn run(&self, token: CancellationToken) -> TaskResult {
         let mut tasks = JoinSet::new();
-        for worker in self.workers.values() {
-            tasks.spawn(Arc::clone(worker).run(token.clone()));
-        }
-        let (dispatcher, stop) = (self.clone(), token);
+        let mut running = BTreeSet::new();
+        let (dispatcher, stop) = (self.clone(), token.clone());
         tasks.spawn(async move { dispatcher.bury_orphans(stop).await });
-        while let Some(ended) = tasks.join_next().await {
-            ended?;
+        loop {
+            for (name, worker) in self.all() {
+                if running.insert(name) {
+                    tasks.spawn(worker.run(token.clone()));
+                }
+            }
+            // Cancel-safe: a task that ended stays in the set until it is taken.
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    Some(ended) => ended?,
+                    None => return Ok(()),
+                },
+                () = self.added.notified() => {}
+            }
         }
-        Ok(())
     }
 
     /// Gives up rows whose receiver is no longer configured, so that they do not wait for ever unseen.
@@ -112,7 +167,8 @@ impl Dispatcher {
             let page = self.store.outbox_page(after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.id);
-            for mut row in page.into_iter().filter(|row| !self.workers.contains_key(&row.receiver)) {
+            let workers = self.all();
+            for mut row in page.into_iter().filter(|row| !workers.contains_key(&row.receiver)) {
                 retry::bury(&mut row, &Reason::new("the receiver is no longer configured"));
                 self.store.put_outcome(&row).await?;
                 tracing::error!(receiver = row.receiver, incident = %row.notice.incident.id, "alert given up: no such receiver");

@@ -5,26 +5,13 @@
 use std::sync::Arc;
 
 use inquest_shared::clock::UnixNanos;
-use inquest_shared::config;
+use inquest_shared::config::{self, LABELS};
 use inquest_shared::matcher::{Matcher, MatcherError};
 use inquest_shared::model::{DeliveryState, Incident};
 use thiserror::Error;
 use ulid::Ulid;
 
 use crate::record::{Notice, OutboxRow};
-
-/// Labels that routes may look at.
-pub const LABELS: &[&str] = &[
-    "cluster",
-    "namespace",
-    "workload",
-    "kind",
-    "container",
-    "cause",
-    "severity",
-    "node",
-    "state",
-];
 
 /// A route that cannot be used. Trying again helps only after the configuration was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -3,7 +3,7 @@
 //! Owns the attempts of one receiver. Receivers share nothing but the store, so a dead one delays nobody.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -33,7 +33,8 @@ pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// One receiver with all that it needs.
 pub(super) struct Worker {
     pub(super) name: String,
-    pub(super) notifier: Arc<dyn Notifier>,
+    /// None while no receiver of this name is configured.
+    pub(super) notifier: RwLock<Option<Arc<dyn Notifier>>>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: ReceiverMetrics,
@@ -60,6 +61,31 @@ impl Worker {
         self.wake.notify_one();
     }
 
+    /// Sends with new settings from now on; what is known of the receiver's health was known of the old ones.
+    pub(super) fn renew(&self, notifier: Arc<dyn Notifier>) {
+        *self.notifier.write().unwrap_or_else(PoisonError::into_inner) = Some(notifier);
+        self.backlog().renew(Instant::now());
+        self.metrics.up.set(1);
+        self.wake.notify_one();
+    }
+
+    /// Sends nothing more. What waits goes on waiting.
+    pub(super) fn retire(&self) {
+        let notifier = self.notifier.write().unwrap_or_else(PoisonError::into_inner).take();
+        if notifier.is_some() {
+            let waiting = self.backlog().outstanding();
+            tracing::warn!(
+                receiver = self.name,
+                waiting,
+                "receiver removed; what waits for it is kept"
+            );
+        }
+    }
+
+    fn notifier(&self) -> Option<Arc<dyn Notifier>> {
+        self.notifier.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Delivers until the token is cancelled, then waits for the attempts in flight.
     pub(super) async fn run(self: Arc<Self>, token: CancellationToken) {
         self.backlog().restart();
@@ -84,7 +110,8 @@ impl Worker {
 
     /// Finds a wrong address before the first alert does, and opens the connection that it will use.
     async fn probe(self: Arc<Self>) {
-        if let Err(reason) = self.notifier.probe().await {
+        let Some(notifier) = self.notifier() else { return };
+        if let Err(reason) = notifier.probe().await {
             tracing::warn!(receiver = self.name, %reason, "receiver cannot be reached");
         }
     }
@@ -94,8 +121,9 @@ impl Worker {
         let rewrite = {
             let mut backlog = self.backlog();
             while flights.len() < MAX_IN_FLIGHT {
+                let Some(notifier) = self.notifier() else { break };
                 let Some(job) = backlog.take(Instant::now()) else { break };
-                flights.spawn(Arc::clone(self).attempt(job, token.clone()));
+                flights.spawn(Arc::clone(self).attempt(job, notifier, token.clone()));
             }
             self.publish(&mut backlog)
         };
@@ -113,7 +141,8 @@ impl Worker {
         let at = {
             let backlog = self.backlog();
             let reading = backlog.wants_reading().then_some(read_after);
-            [backlog.next_due(Instant::now()), reading].into_iter().flatten().min()
+            let due = self.notifier().and_then(|_| backlog.next_due(Instant::now()));
+            [due, reading].into_iter().flatten().min()
         };
         match at {
             Some(at) => tokio::time::sleep_until(at).await,
@@ -121,7 +150,7 @@ impl Worker {
         }
     }
 
-    async fn attempt(self: Arc<Self>, job: Job, token: CancellationToken) {
+    async fn attempt(self: Arc<Self>, job: Job, notifier: Arc<dyn Notifier>, token: CancellationToken) {
         let Job { mut row, again } = job;
         row.attempts = row.attempts.saturating_add(1);
         if again && let Err(error) = self.store.put_outcome(&row).await {
@@ -129,7 +158,7 @@ impl Worker {
             self.store_failed(&error);
         }
         failpoint::reach(Point::NotifyBefore);
-        let outcome = self.deliver(&row).await;
+        let outcome = self.deliver(&*notifier, &row).await;
         failpoint::reach(Point::NotifyAfter);
         self.judge(&row, &outcome);
         let now = self.clock.now();
@@ -141,21 +170,21 @@ impl Worker {
     }
 
     /// One attempt, and a second, shorter one if the first was too large.
-    async fn deliver(&self, row: &OutboxRow) -> Outcome {
+    async fn deliver(&self, notifier: &dyn Notifier, row: &OutboxRow) -> Outcome {
         let mut message = Message {
             notice: Arc::clone(&row.notice),
             brief: false,
         };
-        let outcome = self.deliver_once(&message).await;
+        let outcome = self.deliver_once(notifier, &message).await;
         if !matches!(outcome, Outcome::Oversize(_)) {
             return outcome;
         }
         message.brief = true;
-        self.deliver_once(&message).await
+        self.deliver_once(notifier, &message).await
     }
 
-    async fn deliver_once(&self, message: &Message) -> Outcome {
-        let attempt = AssertUnwindSafe(self.notifier.deliver(message)).catch_unwind().await;
+    async fn deliver_once(&self, notifier: &dyn Notifier, message: &Message) -> Outcome {
+        let attempt = AssertUnwindSafe(notifier.deliver(message)).catch_unwind().await;
         let outcome = attempt.unwrap_or_else(|_| Outcome::Ambiguous(Reason::new("the notifier panicked")));
         self.metrics.attempt(word(&outcome));
         outcome

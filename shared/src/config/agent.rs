@@ -127,6 +127,12 @@ pub struct LogTail {
 const LEAST_SPOOL: ByteSize = ByteSize::mib(1);
 
 impl Schema for AgentConfig {
+    const LIVE: &'static [&'static str] = &["redaction.patterns", "log.level"];
+
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+
     fn read(section: &mut Section<'_, '_>) -> Self {
         Self {
             node_name: section.section("node", |s| s.optional("name")),

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::problem::quote;
 use super::route::{self, Receiver, Route};
 use super::units::ConfigDuration;
 use super::{LogConfig, Schema, Section, at_least, positive};
@@ -77,8 +78,14 @@ pub struct EngineConfig {
 }
 
 impl Schema for AggregatorConfig {
+    const LIVE: &'static [&'static str] = &["engine", "route", "receivers", "retention", "log.level"];
+
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+
     fn read(section: &mut Section<'_, '_>) -> Self {
-        let cluster_name = section.section("cluster", |s| s.value("name", "default-cluster".to_owned()));
+        let cluster_name = section.section("cluster", read_cluster_name);
         let listen = section.section("listen", Listen::read);
         let data_dir: PathBuf = section.value("data_dir", PathBuf::from("/var/lib/inquest"));
         let database = data_dir.join("inquest.db");
@@ -107,6 +114,22 @@ impl Schema for AggregatorConfig {
             log: section.section("log", LogConfig::read),
         }
     }
+}
+
+/// Longest name of a cluster. Source: a label value of Kubernetes has at most 63 characters.
+const MAX_CLUSTER_NAME: usize = 63;
+
+/// The name is a label, a part of keys and of identities in certificates, so it is as plain as a label value.
+fn read_cluster_name(section: &mut Section<'_, '_>) -> String {
+    let name = section.value("name", "default-cluster".to_owned());
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    let ends_well =
+        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if name.len() > MAX_CLUSTER_NAME || !name.chars().all(plain) || !ends_well {
+        let what = "is no name of a cluster; expected at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
+        section.reject("name", &format!("{} {what}", quote(&name)));
+    }
+    name
 }
 
 impl Listen {

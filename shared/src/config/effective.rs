@@ -5,6 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 /// Where an effective value comes from, strongest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -37,24 +39,44 @@ impl fmt::Display for Origin {
 /// All effective values in the order in which they were read. `Display` gives one line each:
 /// path, value, origin.
 #[derive(Debug, Clone, Default)]
-pub struct Effective(Vec<(String, String, Origin)>);
+pub struct Effective(Vec<Entry>);
+
+#[derive(Debug, Clone)]
+struct Entry {
+    path: String,
+    shown: String,
+    origin: Origin,
+    mark: u64,
+}
 
 impl Effective {
-    pub(super) fn push(&mut self, path: String, value: String, origin: Origin) {
-        self.0.push((path, value, origin));
+    /// `whole` is the value with what is never shown; only a mark of it is kept.
+    pub(super) fn push(&mut self, path: String, shown: String, whole: &str, origin: Origin) {
+        let mark = xxh3_64(whole.as_bytes());
+        self.0.push(Entry {
+            path,
+            shown,
+            origin,
+            mark,
+        });
+    }
+
+    /// Path of every value, and a number that differs when the value does.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|entry| (entry.path.as_str(), entry.mark))
     }
 
     /// Path, shown value and origin of every value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
         self.0
             .iter()
-            .map(|(path, value, origin)| (path.as_str(), value.as_str(), origin))
+            .map(|entry| (entry.path.as_str(), entry.shown.as_str(), &entry.origin))
     }
 }
 
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = |(path, value, _): &(String, String, Origin)| format!("{path}: {}", printable(value));
+        let left = |entry: &Entry| format!("{}: {}", entry.path, printable(&entry.shown));
         let width = self
             .0
             .iter()
@@ -62,7 +84,7 @@ impl fmt::Display for Effective {
             .max()
             .unwrap_or(0);
         for entry in &self.0 {
-            writeln!(f, "{:width$}  # {}", left(entry), entry.2)?;
+            writeln!(f, "{:width$}  # {}", left(entry), entry.origin)?;
         }
         Ok(())
     }

@@ -50,6 +50,22 @@ impl Problem {
         Self::new(Source::File(place), String::new(), what)
     }
 
+    /// A byte that is no text; `at` is its place in `bytes`.
+    pub(super) fn not_text(bytes: &[u8], at: usize) -> Self {
+        let before = String::from_utf8_lossy(bytes.get(..at).unwrap_or_default());
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX).saturating_add(1);
+        let place = Place {
+            line: count(before.matches('\n').count()),
+            column: count(line.chars().count()),
+        };
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        Self::syntax(
+            place,
+            format!("the byte 0x{byte:02x} is not UTF-8; expected a text file in UTF-8"),
+        )
+    }
+
     /// The dotted path of the key, empty when the whole file is meant.
     #[must_use]
     pub fn path(&self) -> &str {

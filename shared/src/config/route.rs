@@ -1,16 +1,31 @@
 //! Routes and receivers, in the shape that Alertmanager uses.
 //!
-//! Owns the two lists and that every route names a receiver that exists. Must not know how a
-//! matcher or a receiver works.
+//! Owns the two lists, that every route names a receiver that exists, and that every matcher can be used. Must not know
+//! how a receiver works.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::problem::quote;
 use super::scalar::WebhookUrl;
+use super::section::unknown_key;
 use super::units::ConfigDuration;
 use super::{Section, positive};
+use crate::matcher::Matcher;
 use crate::secret::Secret;
+
+/// Labels of an incident that matchers may look at.
+pub const LABELS: &[&str] = &[
+    "cluster",
+    "namespace",
+    "workload",
+    "kind",
+    "container",
+    "cause",
+    "severity",
+    "node",
+    "state",
+];
 
 /// The root of the routing tree: what no child takes goes to its receiver.
 #[derive(Debug, Clone)]
@@ -33,7 +48,7 @@ pub struct SubRoute {
 }
 
 /// A destination of alerts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receiver {
     /// `name`: unique; routes refer to it.
     pub name: String,
@@ -42,7 +57,7 @@ pub struct Receiver {
 }
 
 /// The kinds of receivers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReceiverKind {
     /// `stdout: {}`: one line per alert on standard output.
     Stdout,
@@ -51,7 +66,7 @@ pub enum ReceiverKind {
 }
 
 /// A signed HTTP POST (CloudEvents 1.0 body, Standard Webhooks signature).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// `url`: where to post. Shown without path and query.
     pub url: WebhookUrl,
@@ -141,7 +156,7 @@ impl Route {
             let receiver = s.required("receiver", String::new());
             check(s, &receiver, receivers);
             SubRoute {
-                matchers: s.list("matchers", Vec::new()),
+                matchers: read_matchers(s),
                 receiver,
                 proceed: s.value("continue", false),
             }
@@ -151,6 +166,24 @@ impl Route {
             routes: routes.unwrap_or_default(),
         }
     }
+}
+
+/// All mistakes of a list of matchers at once.
+fn read_matchers(section: &mut Section<'_, '_>) -> Vec<String> {
+    let matchers: Vec<String> = section.list("matchers", Vec::new());
+    for (index, text) in matchers.iter().enumerate() {
+        let wrong = match Matcher::parse(text) {
+            Ok(matcher) if LABELS.contains(&matcher.name()) => continue,
+            Ok(matcher) => unknown_label(matcher.name()),
+            Err(error) => error.to_string(),
+        };
+        section.reject("matchers", &format!("item {index}, {}: {wrong}", quote(text)));
+    }
+    matchers
+}
+
+fn unknown_label(name: &str) -> String {
+    unknown_key(name, LABELS).replacen("unknown key", "unknown label", 1)
 }
 
 /// A stand-in for a missing name is empty and was already reported.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::describe::Form;
 use super::problem::quote;
 use super::units::{ByteSize, ConfigDuration};
 use crate::telemetry::{LogFormat, LogLevel};
@@ -14,12 +15,19 @@ use crate::telemetry::{LogFormat, LogLevel};
 pub(super) trait Scalar: Sized {
     /// Completes "expected …".
     const EXPECTED: &'static str;
+    /// The form, for editors.
+    const FORM: Form;
 
     /// Reads the value; the error completes "`text` …".
     fn parse(text: &str) -> Result<Self, String>;
 
     /// The value as `--print-config` shows it; never a secret.
     fn show(&self) -> String;
+
+    /// The value with what is never shown, to tell two of them apart.
+    fn whole(&self) -> String {
+        self.show()
+    }
 }
 
 const NOT_THAT: &str = "is not valid";
@@ -31,6 +39,7 @@ pub(super) fn complaint<T: Scalar>(text: &str, reason: &str) -> String {
 
 impl Scalar for String {
     const EXPECTED: &'static str = "a text that is not empty";
+    const FORM: Form = Form::Text;
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
@@ -47,6 +56,7 @@ impl Scalar for String {
 
 impl Scalar for PathBuf {
     const EXPECTED: &'static str = "an absolute path";
+    const FORM: Form = Form::Path;
 
     fn parse(text: &str) -> Result<Self, String> {
         if Path::new(text).is_absolute() {
@@ -63,6 +73,7 @@ impl Scalar for PathBuf {
 
 impl Scalar for bool {
     const EXPECTED: &'static str = "true or false";
+    const FORM: Form = Form::Bool;
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| NOT_THAT.to_owned())
@@ -75,6 +86,7 @@ impl Scalar for bool {
 
 impl Scalar for u32 {
     const EXPECTED: &'static str = "a whole number such as 200";
+    const FORM: Form = Form::Whole;
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| NOT_THAT.to_owned())
@@ -87,6 +99,7 @@ impl Scalar for u32 {
 
 impl Scalar for SocketAddr {
     const EXPECTED: &'static str = "an address and a port such as 127.0.0.1:7443";
+    const FORM: Form = Form::Socket;
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| NOT_THAT.to_owned())
@@ -99,6 +112,7 @@ impl Scalar for SocketAddr {
 
 impl Scalar for ConfigDuration {
     const EXPECTED: &'static str = "a duration such as 500ms, 30s, 10m or 1h30m";
+    const FORM: Form = Form::Duration;
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
@@ -111,6 +125,7 @@ impl Scalar for ConfigDuration {
 
 impl Scalar for ByteSize {
     const EXPECTED: &'static str = "a size such as 16KiB or 64MiB";
+    const FORM: Form = Form::Size;
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
@@ -123,6 +138,7 @@ impl Scalar for ByteSize {
 
 impl Scalar for LogFormat {
     const EXPECTED: &'static str = "text or json";
+    const FORM: Form = Form::Word(&["text", "json"]);
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::from_name(text).ok_or_else(|| NOT_THAT.to_owned())
@@ -135,6 +151,7 @@ impl Scalar for LogFormat {
 
 impl Scalar for LogLevel {
     const EXPECTED: &'static str = "error, warn, info, debug or trace";
+    const FORM: Form = Form::Word(&["error", "warn", "info", "debug", "trace"]);
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::from_name(text).ok_or_else(|| NOT_THAT.to_owned())
@@ -185,6 +202,7 @@ impl fmt::Display for HostPort {
 
 impl Scalar for HostPort {
     const EXPECTED: &'static str = "a host and a port such as aggregator.example:7440";
+    const FORM: Form = Form::HostPort;
 
     fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = text.rsplit_once(':').ok_or("has no port")?;
@@ -249,6 +267,7 @@ impl fmt::Debug for WebhookUrl {
 
 impl Scalar for WebhookUrl {
     const EXPECTED: &'static str = "an address such as https://hooks.example/inquest";
+    const FORM: Form = Form::Url;
 
     fn parse(text: &str) -> Result<Self, String> {
         let printable = text.chars().all(|char| char.is_ascii_graphic());
@@ -260,6 +279,10 @@ impl Scalar for WebhookUrl {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+
+    fn whole(&self) -> String {
+        self.0.clone()
     }
 }
 

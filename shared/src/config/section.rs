@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::Origin;
+use super::describe::{Key, Kind};
 use super::effective::Effective;
 use super::problem::{Place, Problem, Source, quote};
 use super::scalar::{Scalar, complaint};
 use super::tree::{Node, Value};
+use super::{Inputs, Origin};
 use crate::secret::Secret;
 
 /// Names nearer than this (Jaro-Winkler, 0 to 1) are suggested for an unknown key.
@@ -24,6 +25,22 @@ pub(super) struct Context<'a> {
     pub(super) used_flags: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
     pub(super) effective: Effective,
+    /// Where the keys are listed; `None` while a file is read.
+    pub(super) keys: Option<Vec<Key>>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(inputs: &'a Inputs) -> Self {
+        Self {
+            file: inputs.file.as_deref(),
+            flags: &inputs.flags,
+            env: &inputs.env,
+            used_flags: BTreeSet::new(),
+            problems: Vec::new(),
+            effective: Effective::default(),
+            keys: None,
+        }
+    }
 }
 
 /// One mapping of the file, together with the flags and variables that override it.
@@ -80,6 +97,7 @@ impl<'c, 'a> Section<'c, 'a> {
 
     /// A value with a default.
     pub(super) fn value<T: Scalar>(&mut self, key: &'static str, default: T) -> T {
+        self.describe(key, Kind::Scalar(T::FORM, T::EXPECTED), Some(default.show()), false);
         match self.scalar(key) {
             Some((value, origin)) => self.note(key, value, origin),
             None => self.note(key, default, Origin::Default),
@@ -88,12 +106,14 @@ impl<'c, 'a> Section<'c, 'a> {
 
     /// A value that may be absent.
     pub(super) fn optional<T: Scalar>(&mut self, key: &'static str) -> Option<T> {
+        self.describe(key, Kind::Scalar(T::FORM, T::EXPECTED), None, false);
         let (value, origin) = self.scalar(key)?;
         Some(self.note(key, value, origin))
     }
 
     /// A value that must be given; `placeholder` stands in so that reading goes on.
     pub(super) fn required<T: Scalar>(&mut self, key: &'static str, placeholder: T) -> T {
+        self.describe(key, Kind::Scalar(T::FORM, T::EXPECTED), None, true);
         let before = self.context.problems.len();
         if let Some((value, origin)) = self.scalar(key) {
             return self.note(key, value, origin);
@@ -107,17 +127,20 @@ impl<'c, 'a> Section<'c, 'a> {
     /// A list of single values.
     pub(super) fn list<T: Scalar>(&mut self, key: &'static str, default: Vec<T>) -> Vec<T> {
         let path = self.know(key);
+        let shown = default.iter().map(Scalar::show).collect::<Vec<_>>().join(", ");
+        let shown = format!("[{shown}]");
+        self.describe(key, Kind::List(T::FORM, T::EXPECTED), Some(shown.clone()), false);
         let Some(node) = self.child(key) else {
-            let shown = default.iter().map(Scalar::show).collect::<Vec<_>>().join(", ");
-            self.context.effective.push(path, format!("[{shown}]"), Origin::Default);
+            let whole = shown.clone();
+            self.context.effective.push(path, shown, &whole, Origin::Default);
             return default;
         };
         let mut values = Vec::new();
         for (index, item) in self.items(node, &path).iter().enumerate() {
             let path = format!("{path}[{index}]");
-            if let Some(value) = self.scalar_of(item, &path) {
+            if let Some(value) = self.scalar_of::<T>(item, &path) {
                 let origin = self.file_origin(item.place);
-                self.context.effective.push(path, T::show(&value), origin);
+                self.context.effective.push(path, value.show(), &value.whole(), origin);
                 values.push(value);
             }
         }
@@ -127,6 +150,7 @@ impl<'c, 'a> Section<'c, 'a> {
     /// A mapping of free names to texts that may be secret.
     pub(super) fn texts(&mut self, key: &'static str) -> BTreeMap<String, Secret> {
         let path = self.know(key);
+        self.describe(key, Kind::Texts, None, false);
         let Some(node) = self.child(key) else {
             return BTreeMap::new();
         };
@@ -140,7 +164,8 @@ impl<'c, 'a> Section<'c, 'a> {
             let path = join(&path, &shown_key(name));
             if let Some(text) = self.scalar_of::<String>(value, &path) {
                 let origin = self.file_origin(value.place);
-                self.context.effective.push(path, "[redacted]".to_owned(), origin);
+                let shown = "[redacted]".to_owned();
+                self.context.effective.push(path, shown, &text, origin);
                 texts.insert(name.clone(), Secret::new(text));
             }
         }
@@ -164,7 +189,9 @@ impl<'c, 'a> Section<'c, 'a> {
         read: impl FnOnce(&mut Section<'_, 'a>) -> R,
     ) -> Option<R> {
         self.known.push(key);
-        self.entry(key).is_some().then(|| self.section(key, read))
+        self.describe(key, Kind::Choice, None, false);
+        let there = self.entry(key).is_some() || self.context.keys.is_some();
+        there.then(|| self.section(key, read))
     }
 
     /// A list of sections; `None` when the key is absent.
@@ -174,6 +201,10 @@ impl<'c, 'a> Section<'c, 'a> {
         mut read: impl FnMut(&mut Section<'_, 'a>) -> R,
     ) -> Option<Vec<R>> {
         let path = self.know(key);
+        if self.context.keys.is_some() {
+            let mut section = Section::open(self.context, None, format!("{path}[]"), false);
+            return Some(vec![read(&mut section)]);
+        }
         let node = self.child(key)?;
         let mut results = Vec::new();
         for (index, item) in self.items(node, &path).iter().enumerate() {
@@ -274,8 +305,23 @@ impl<'c, 'a> Section<'c, 'a> {
     }
 
     fn note<T: Scalar>(&mut self, key: &str, value: T, origin: Origin) -> T {
-        self.context.effective.push(join(&self.path, key), value.show(), origin);
+        let path = join(&self.path, key);
+        self.context.effective.push(path, value.show(), &value.whole(), origin);
         value
+    }
+
+    /// Lists a key while the schema is described.
+    fn describe(&mut self, key: &str, kind: Kind, default: Option<String>, required: bool) {
+        let Some(keys) = &mut self.context.keys else { return };
+        let path = join(&self.path, key);
+        let env = (self.overridable && matches!(kind, Kind::Scalar(..))).then(|| env_name(&path));
+        keys.push(Key {
+            path,
+            kind,
+            default,
+            required,
+            env,
+        });
     }
 
     fn file_origin(&self, place: Place) -> Origin {

@@ -9,6 +9,13 @@ use serde_saphyr::{Location, Spanned};
 
 use super::problem::{Place, Problem, quote};
 
+/// Deepest nesting; reading is recursive, and the deepest key of our schemas is on level 5.
+const MAX_DEPTH: usize = 32;
+/// Most values in one file; the largest that the size limit allows without nonsense has fewer.
+const MAX_NODES: usize = 100_000;
+/// Most anchors; each can be used many times, so they bound how much a small file can grow.
+const MAX_ANCHORS: usize = 100;
+
 /// A value and where it stands in the file.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -39,7 +46,10 @@ impl Value {
 
 /// Parses one document. An empty one is an empty map.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
-    let options = serde_saphyr::options! { strict_booleans: true };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES, max_anchors: MAX_ANCHORS },
+    };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => Ok(node_of(root, text)),
         Err(error) => {
@@ -56,7 +66,17 @@ fn explain(error: &serde_saphyr::Error) -> String {
         let key = key.as_deref().map_or_else(|| "a key".to_owned(), quote);
         return format!("{key} is given twice in one section");
     }
+    if matches!(error, serde_saphyr::Error::MultipleDocuments { .. }) {
+        return "a second document begins here; expected one".to_owned();
+    }
     let text = error.to_string();
+    // An alias wraps the error of what it stands for, so the words tell more than the variant.
+    if text.contains("budget breached: Depth") {
+        return format!("nested deeper than {MAX_DEPTH} levels");
+    }
+    if text.contains("budget breached") {
+        return "grows too large when its aliases are put in".to_owned();
+    }
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     format!("not valid YAML: {what}")
 }

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, reload};
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,25 +102,40 @@ pub struct LogError {
     source: TryInitError,
 }
 
+/// Changes the level while the program runs. The default one changes nothing: for a program that does not log.
+#[derive(Debug, Clone, Default)]
+pub struct LevelHandle(Option<reload::Handle<Targets, Registry>>);
+
+impl LevelHandle {
+    /// Logs at this level from now on.
+    pub fn set(&self, level: LogLevel) {
+        let Some(handle) = &self.0 else { return };
+        if let Err(error) = handle.reload(filter(level)) {
+            // The subscriber is gone, so this line reaches nobody either.
+            tracing::warn!(%error, "the log level stays as it was");
+        }
+    }
+}
+
 /// Starts logging to standard error. Our own crates log at `level`; libraries never below `warn`.
 ///
 /// # Errors
 /// [`LogError`] if the process already logs.
-pub fn init_logging(format: LogFormat, level: LogLevel) -> Result<(), LogError> {
+pub fn init_logging(format: LogFormat, level: LogLevel) -> Result<LevelHandle, LogError> {
     let registry = tracing_subscriber::registry();
+    let (filter, handle) = reload::Layer::new(filter(level));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => {
             let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry
-                .with(layer.with_ansi(ansi).with_filter(filter(level)))
-                .try_init()
+            registry.with(layer.with_ansi(ansi).with_filter(filter)).try_init()
         }
         LogFormat::Json => registry
-            .with(layer.json().flatten_event(true).with_filter(filter(level)))
+            .with(layer.json().flatten_event(true).with_filter(filter))
             .try_init(),
     };
-    started.map_err(|source| LogError { source })
+    started.map_err(|source| LogError { source })?;
+    Ok(LevelHandle(Some(handle)))
 }
 
 fn filter(level: LogLevel) -> Targets {

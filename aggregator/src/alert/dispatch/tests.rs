@@ -1,4 +1,5 @@
 mod fake;
+mod receivers;
 
 use std::time::Duration;
 
