@@ -10,5 +10,6 @@ pub mod notify;
 pub mod pipeline;
 mod reconfigure;
 pub mod record;
+pub mod retention;
 pub mod run;
 pub mod store;

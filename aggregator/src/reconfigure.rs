@@ -3,8 +3,6 @@
 //! Owns the order: everything that can fail first, then the switch, which cannot. Must not know files, or which keys
 //! changed by name.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use inquest_shared::{
     config::{AggregatorConfig, EngineConfig, Receiver},
@@ -16,6 +14,7 @@ use crate::{
     alert::{Dispatcher, Routes},
     engine::Rules,
     notify::{self, Surroundings},
+    retention::Keep,
 };
 
 /// The parts that follow the configuration.
@@ -30,8 +29,8 @@ pub(crate) struct Live {
     pub(crate) routes: watch::Sender<Routes>,
     /// Rules, for the engine.
     pub(crate) rules: watch::Sender<Rules>,
-    /// How long occurrences are kept.
-    pub(crate) retention: watch::Sender<Duration>,
+    /// How much is kept.
+    pub(crate) keep: watch::Sender<Keep>,
 }
 
 impl Live {
@@ -52,7 +51,7 @@ impl Live {
         let rules = rules(&config.engine);
         self.rules
             .send_if_modified(|now| std::mem::replace(now, rules.clone()) != rules);
-        self.retention.send_replace(config.retain_occurrences.0);
+        self.keep.send_replace(Keep::of(&config));
         self.receivers = config.receivers;
         Ok(())
     }

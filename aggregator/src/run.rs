@@ -14,7 +14,7 @@ use inquest_shared::{
     text::{self, Lang, Paint},
 };
 use jiff::tz::TimeZone;
-use tokio::{net::TcpListener, sync::watch, time::sleep};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -26,16 +26,13 @@ use crate::{
     pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner},
     reconfigure::{Live, rules},
     record::{Notice, OutboxRow},
-    store::{SqliteStore, Store},
+    retention::{Keep, Retention, RetentionMetrics},
+    store::{SqliteStore, Store, Watched, keep_watch},
 };
 
 /// Time for a clean stop, below the 30 s that Kubernetes gives.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often old records are deleted, and how many of each kind at once: small bites keep the writer free.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
-const PRUNE_ROWS: u32 = 2_000;
-/// Conditions in `/readyz`.
-const STORE: &str = "store";
+/// Conditions in `/readyz`, beside the store's.
 const INGEST: &str = "ingest";
 const API: &str = "api";
 
@@ -50,6 +47,7 @@ struct Listeners {
 struct Parts {
     config: AggregatorConfig,
     store: Arc<dyn Store>,
+    watched: Arc<Watched>,
     clock: Arc<dyn Clock>,
     nodes: Nodes,
     registry: Registry,
@@ -98,17 +96,18 @@ impl Parts {
             .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
         let registry = Registry::new("inquest-aggregator", env!("CARGO_PKG_VERSION"));
         let health = Health::new(&registry);
-        for condition in [STORE, INGEST, API] {
+        for condition in [INGEST, API] {
             health.declare(condition, Need::Required);
         }
         let store = SqliteStore::open(&config.sqlite_path).await.context("store")?;
-        let store: Arc<dyn Store> = Arc::new(store);
-        let nodes = Nodes::load(store.nodes("").await.context("store")?);
-        health.set(STORE, Condition::Ok);
+        let watched = Arc::new(Watched::new(Arc::new(store), health.clone(), &registry));
+        let store: Arc<dyn Store> = watched.clone();
+        let nodes = Nodes::restore(store.as_ref()).await.context("store")?;
         let server_id = format!("{}-{}", config.cluster_name, server_suffix(clock.now()));
         Ok(Self {
             config,
             store,
+            watched,
             clock,
             nodes,
             registry,
@@ -142,12 +141,12 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
         dispatcher,
         routes,
         rules: watch::Sender::new(rules(&parts.config.engine)),
-        retention: watch::Sender::new(parts.config.retain_occurrences.0),
+        keep: watch::Sender::new(Keep::of(&parts.config)),
     };
     let intake = start_pipeline(parts, &writer, &live).await?;
     start_api(parts, &doors, listeners.api, &intake);
     start_ingest(parts, &doors, listeners.ingest, intake)?;
-    start_housekeeping(parts, &house, live.retention.subscribe());
+    start_housekeeping(parts, &house, live.keep.subscribe());
     start_reload(parts, &house, reload, live);
     start_status(parts, &house, listeners.status);
     Ok(())
@@ -260,7 +259,7 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
     );
 }
 
-fn start_housekeeping(parts: &Parts, stage: &Stage, retention: watch::Receiver<Duration>) {
+fn start_housekeeping(parts: &Parts, stage: &Stage, keep: watch::Receiver<Keep>) {
     let (store, clock, nodes) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.nodes.clone());
     stage.spawn("node statuses", Restart::OnFailure, move |token| {
         let (nodes, store, clock) = (nodes.clone(), Arc::clone(&store), Arc::clone(&clock));
@@ -269,28 +268,28 @@ fn start_housekeeping(parts: &Parts, stage: &Stage, retention: watch::Receiver<D
             Ok(())
         }
     });
-    let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
+    let retention = Retention {
+        store: Arc::clone(&parts.store),
+        nodes: parts.nodes.clone(),
+        clock: Arc::clone(&parts.clock),
+        keep,
+        metrics: RetentionMetrics::new(&parts.registry),
+    };
     stage.spawn("retention", Restart::OnFailure, move |token| {
-        prune(Arc::clone(&store), Arc::clone(&clock), retention.clone(), token)
-    });
-}
-
-/// Deletes what is older than the retention, in small bites, until the token ends.
-async fn prune(
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    keep: watch::Receiver<Duration>,
-    token: CancellationToken,
-) -> anyhow::Result<()> {
-    while token.run_until_cancelled(sleep(PRUNE_EVERY)).await.is_some() {
-        let before = clock.now().saturating_sub(*keep.borrow());
-        while store.prune(before, PRUNE_ROWS).await.context("retention")? > 0 {
-            if token.run_until_cancelled(tokio::task::yield_now()).await.is_none() {
-                return Ok(());
-            }
+        let retention = retention.clone();
+        async move {
+            retention.run(token).await;
+            Ok(())
         }
-    }
-    Ok(())
+    });
+    let watched = Arc::clone(&parts.watched);
+    stage.spawn("store watch", Restart::OnFailure, move |token| {
+        let watched = Arc::clone(&watched);
+        async move {
+            keep_watch(watched, token).await;
+            Ok(())
+        }
+    });
 }
 
 /// Follows the configuration file.

@@ -5,10 +5,14 @@
 #[cfg(test)]
 mod conformance;
 mod cursor;
+mod figures;
 mod sqlite;
+mod watched;
 
 pub use cursor::{cursor_of_finding, cursor_of_incident};
+pub use figures::{Pruned, StoreFigures};
 pub use sqlite::SqliteStore;
+pub use watched::{Watched, keep_watch};
 
 use futures::future::BoxFuture;
 use inquest_shared::{
@@ -85,29 +89,44 @@ pub trait Store: Send + Sync + 'static {
     fn findings<'a>(&'a self, keys: &'a [(NodeIdentity, Key)]) -> StoreFuture<'a, Vec<StoredOccurrence>>;
     /// One transaction: all of it is on disk when this returns `Ok`, none of it after `Refused`.
     fn commit<'a>(&'a self, commit: &'a Commit) -> StoreFuture<'a, ()>;
-    /// What the engine starts from: open incidents, and those resolved at or after `resolved_since`.
+    /// What the engine starts from: open incidents, and those resolved at or after `resolved_since`. One that does not
+    /// decode is left out and counted: the start must not depend on it.
     fn live_incidents(&self, resolved_since: UnixNanos) -> StoreFuture<'_, Vec<Incident>>;
+    /// How many incidents are open.
+    fn open_incidents(&self) -> StoreFuture<'_, u64>;
     /// High-water mark of one epoch of one node; 0 when unknown.
     fn mark<'a>(&'a self, node: &'a NodeIdentity, epoch: u64) -> StoreFuture<'a, u64>;
 
-    /// Appends a chunk of a log tail at `offset`; a repeat changes nothing. `log.data` is the chunk.
-    fn put_log<'a>(&'a self, node: &'a NodeIdentity, key: Key, offset: u32, log: &'a StoredLog) -> StoreFuture<'a, ()>;
+    /// Appends a chunk of a log tail at `offset`; a repeat changes nothing. `log.data` is the chunk, `at` the aggregator's
+    /// clock.
+    fn put_log<'a>(
+        &'a self,
+        node: &'a NodeIdentity,
+        key: Key,
+        offset: u32,
+        log: &'a StoredLog,
+        at: UnixNanos,
+    ) -> StoreFuture<'a, ()>;
     /// Registers an enrolment.
     fn put_node<'a>(&'a self, node: &'a NodeIdentity, at: UnixNanos) -> StoreFuture<'a, ()>;
     /// Keeps the latest status of a node.
     fn put_status<'a>(&'a self, node: &'a NodeIdentity, at: UnixNanos, status: &'a [u8]) -> StoreFuture<'a, ()>;
 
-    /// Waiting rows with id after `after`, oldest first, at most `limit`.
-    fn outbox_page(&self, after: Option<Ulid>, limit: u32) -> StoreFuture<'_, Vec<OutboxRow>>;
+    /// Waiting rows of one receiver with id after `after`, oldest first, at most `limit`. A row that does not decode can
+    /// never be sent: it is given up and left out.
+    fn outbox_page<'a>(&'a self, receiver: &'a str, after: Option<Ulid>, limit: u32)
+    -> StoreFuture<'a, Vec<OutboxRow>>;
+    /// Receivers that have waiting rows, configured or not.
+    fn outbox_receivers(&self) -> StoreFuture<'_, Vec<String>>;
     /// Notes that a try begins (so that a crash leaves a trace) or how it ended. Writes state, attempts, next_at,
     /// delivered_at and last_error of the row.
     fn put_outcome<'a>(&'a self, row: &'a OutboxRow) -> StoreFuture<'a, ()>;
     /// Totals over all rows.
     fn outbox_totals(&self) -> StoreFuture<'_, OutboxTotals>;
-    /// Deliveries of one incident, oldest first.
+    /// Deliveries of one incident, oldest first; the newest 500 of them.
     fn deliveries(&self, incident: Ulid) -> StoreFuture<'_, Vec<Delivery>>;
 
-    /// Incidents, newest `last_seen` first.
+    /// Incidents, newest `last_seen` first. Listings leave out what does not decode, and count it.
     fn list_incidents<'a>(
         &'a self,
         scope: &'a Scope,
@@ -127,12 +146,23 @@ pub trait Store: Send + Sync + 'static {
     ) -> StoreFuture<'a, Vec<(StoredOccurrence, bool)>>;
     /// Log tail of a finding.
     fn log<'a>(&'a self, scope: &'a Scope, key: Key) -> StoreFuture<'a, Option<StoredLog>>;
-    /// Nodes by cluster ("" = all) and name.
-    fn nodes<'a>(&'a self, cluster: &'a str) -> StoreFuture<'a, Vec<StoredNode>>;
+    /// Nodes of a cluster ("" = all) by cluster, name and uid, at most `limit` after `after`.
+    fn nodes<'a>(
+        &'a self,
+        cluster: &'a str,
+        after: Option<&'a NodeIdentity>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<StoredNode>>;
 
-    /// Deletes occurrences, logs, resolved incidents and settled outbox rows older than `before`, at most `limit` rows of
-    /// each kind; returns how many went.
-    fn prune(&self, before: UnixNanos, limit: u32) -> StoreFuture<'_, u64>;
+    /// Deletes occurrences, logs, resolved incidents and settled outbox rows older than `before` and nodes not seen since,
+    /// at most `limit` rows of each kind, and gives some free space back to the file system.
+    fn prune(&self, before: UnixNanos, limit: u32) -> StoreFuture<'_, Pruned>;
+    /// A time before which the `limit` oldest records lie that [`Store::prune`] would delete; `None` without any.
+    fn oldest(&self, limit: u32) -> StoreFuture<'_, Option<UnixNanos>>;
+    /// Size and soundness.
+    fn figures(&self) -> StoreFuture<'_, StoreFigures>;
+    /// Writes something small, durably: whether the store takes writes at all.
+    fn probe(&self) -> StoreFuture<'_, ()>;
     /// Kind, location and schema version, without secrets.
     fn describe(&self) -> (String, u32);
 }

@@ -125,16 +125,21 @@ impl Client {
 
     /// Nodes with what each can see.
     pub(crate) async fn nodes(&self, cluster: &str) -> Result<ListNodesResponse, CliError> {
-        let request = within(ListNodesRequest {
-            cluster: cluster.to_owned(),
-        });
-        let answer = self
-            .query
-            .clone()
-            .list_nodes(request)
-            .await
-            .map_err(self.refused("list nodes"))?;
-        Ok(answer.into_inner())
+        let mut all = ListNodesResponse::default();
+        loop {
+            let request = within(ListNodesRequest {
+                cluster: cluster.to_owned(),
+                page_size: MAX_PAGE,
+                page_token: std::mem::take(&mut all.next_page_token),
+            });
+            let answer = self.query.clone().list_nodes(request).await;
+            let page = answer.map_err(self.refused("list nodes"))?.into_inner();
+            all.nodes.extend(page.nodes);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            all.next_page_token = page.next_page_token;
+        }
     }
 
     /// Every change of a matching incident from now on.

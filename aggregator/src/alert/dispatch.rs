@@ -162,13 +162,22 @@ impl Dispatcher {
     }
 
     async fn bury_all(&self) -> Result<(), StoreError> {
+        let workers = self.all();
+        for receiver in self.store.outbox_receivers().await? {
+            if !workers.contains_key(&receiver) {
+                self.bury_rows_of(&receiver).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn bury_rows_of(&self, receiver: &str) -> Result<(), StoreError> {
         let mut after: Option<Ulid> = None;
         loop {
-            let page = self.store.outbox_page(after, PAGE).await?;
+            let page = self.store.outbox_page(receiver, after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.id);
-            let workers = self.all();
-            for mut row in page.into_iter().filter(|row| !workers.contains_key(&row.receiver)) {
+            for mut row in page {
                 retry::bury(&mut row, &Reason::new("the receiver is no longer configured"));
                 self.store.put_outcome(&row).await?;
                 tracing::error!(receiver = row.receiver, incident = %row.notice.incident.id, "alert given up: no such receiver");

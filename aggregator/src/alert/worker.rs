@@ -272,7 +272,7 @@ impl Worker {
         loop {
             let page = self
                 .store
-                .outbox_page(after, PAGE)
+                .outbox_page(&self.name, after, PAGE)
                 .await
                 .inspect_err(|error| self.store_failed(error))?;
             let now = self.clock.now();
@@ -282,7 +282,7 @@ impl Worker {
                 return Ok(());
             };
             after = Some(last);
-            for row in page.into_iter().filter(|row| row.receiver == self.name) {
+            for row in page {
                 let due = self.due(&row, now);
                 if !backlog.found(row, due) {
                     return Ok(());

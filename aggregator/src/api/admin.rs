@@ -3,7 +3,6 @@
 use inquest_proto::admin::v1::{
     GetServerRequest, GetServerResponse, NotificationTotals, admin_service_server::AdminService,
 };
-use inquest_shared::clock::UnixNanos;
 use tonic::{Request, Response, Status};
 
 use super::{Api, status::of_store};
@@ -24,11 +23,10 @@ impl Admin {
 impl AdminService for Admin {
     async fn get_server(&self, _request: Request<GetServerRequest>) -> Result<Response<GetServerResponse>, Status> {
         let totals = self.api.store.outbox_totals().await.map_err(|error| of_store(&error))?;
-        // Nothing is resolved after the end of time: what is left are the open ones.
         let open = self
             .api
             .store
-            .live_incidents(UnixNanos(i64::MAX))
+            .open_incidents()
             .await
             .map_err(|error| of_store(&error))?;
         let connected = self.api.nodes.snapshot().iter().filter(|node| node.connected).count();
@@ -41,7 +39,7 @@ impl AdminService for Admin {
             cluster: server.cluster.clone(),
             store,
             schema_version,
-            open_incidents: number(open.len()),
+            open_incidents: open,
             connected_agents: number(connected),
             notifications: Some(notifications(totals)),
         }))

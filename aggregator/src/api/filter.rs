@@ -14,6 +14,7 @@ use crate::record::{Filter, Scope};
 pub(super) enum About {
     Incidents,
     Findings,
+    Nodes,
 }
 
 /// The store's form of a filter. A field that cannot be honoured is a violation, not silence.

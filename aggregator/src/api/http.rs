@@ -141,6 +141,8 @@ async fn nodes(State(services): State<Services>, uri: Uri) -> Response {
         let mut params = Params::of(&uri)?;
         let request = ListNodesRequest {
             cluster: params.text("cluster"),
+            page_size: params.number("page_size"),
+            page_token: params.text("page_token"),
         };
         params.check()?;
         services.query.list_nodes(Request::new(request)).await

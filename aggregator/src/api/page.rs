@@ -82,6 +82,7 @@ fn sum(about: About, filter: &Filter, at: [u8; 8], id: &str) -> [u8; SUM] {
     let listing = match about {
         About::Incidents => 1,
         About::Findings => 2,
+        About::Nodes => 3,
     };
     let mut hash = Sha256::new();
     hash.update([VERSION, listing]);

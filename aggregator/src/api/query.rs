@@ -10,6 +10,7 @@ use inquest_proto::{
     query::v1::{self as pb, query_service_server::QueryService},
 };
 use inquest_shared::{
+    clock::UnixNanos,
     model::{Delivery, Incident, Key},
     wire::delivery_to_wire,
 };
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     ingest::NodeView,
-    record::{Scope, StoredNode, StoredOccurrence},
+    record::{Cursor, NodeIdentity, Scope, StoredNode, StoredOccurrence},
     store::{cursor_of_finding, cursor_of_incident},
 };
 
@@ -197,8 +198,18 @@ impl QueryService for Query {
         &self,
         request: Request<pb::ListNodesRequest>,
     ) -> Result<Response<pb::ListNodesResponse>, Status> {
-        let cluster = request.into_inner().cluster;
-        let stored = self.api.store.nodes(&cluster).await.map_err(|error| of_store(&error))?;
+        let request = request.into_inner();
+        let (given, mut wrong) = (of_cluster(&request.cluster), Violations::default());
+        let size = page::size(request.page_size, &mut wrong);
+        let after = page::cursor(About::Nodes, &given, &request.page_token, &mut wrong);
+        wrong.check()?;
+        let after = after.as_ref().and_then(node_at);
+        let stored = self
+            .api
+            .store
+            .nodes(&request.cluster, after.as_ref(), size.saturating_add(1))
+            .await;
+        let stored = stored.map_err(|error| of_store(&error))?;
         let live: BTreeMap<_, _> = self
             .api
             .nodes
@@ -206,12 +217,38 @@ impl QueryService for Query {
             .into_iter()
             .map(|view| ((view.node.cluster.clone(), view.node.uid.clone()), view))
             .collect();
-        let nodes = stored.into_iter().map(|node| {
-            let view = live.get(&(node.node.cluster.clone(), node.node.uid.clone()));
-            node_now(node, view)
-        });
-        Ok(Response::new(pb::ListNodesResponse { nodes: nodes.collect() }))
+        let now = |stored: &StoredNode| {
+            let view = live.get(&(stored.node.cluster.clone(), stored.node.uid.clone()));
+            node_now(stored, view)
+        };
+        let (nodes, next) = page::cut(&stored, size, now, cursor_of_node);
+        let next_page_token = next
+            .map(|at| page::token(About::Nodes, &given, &at))
+            .unwrap_or_default();
+        Ok(Response::new(pb::ListNodesResponse { nodes, next_page_token }))
     }
+}
+
+/// A listing of nodes is filtered by cluster alone.
+fn of_cluster(cluster: &str) -> pb::Filter {
+    pb::Filter {
+        cluster: cluster.to_owned(),
+        ..pb::Filter::default()
+    }
+}
+
+/// Nodes have no order in time: the position is the identity.
+fn cursor_of_node(stored: &StoredNode) -> Cursor {
+    let NodeIdentity { cluster, uid, name } = &stored.node;
+    Cursor {
+        at: UnixNanos::EPOCH,
+        id: serde_json::json!([cluster, name, uid]).to_string(),
+    }
+}
+
+fn node_at(cursor: &Cursor) -> Option<NodeIdentity> {
+    let (cluster, name, uid) = serde_json::from_str(&cursor.id).ok()?;
+    Some(NodeIdentity { cluster, uid, name })
 }
 
 /// Refuses what cannot be the beginning of a ULID. Source: the ULID specification (Crockford's base 32).
@@ -266,15 +303,15 @@ fn stored_finding((stored, has_log): &(StoredOccurrence, bool)) -> pb::StoredFin
 }
 
 /// What is stored, with what is known better in memory.
-fn node_now(stored: StoredNode, live: Option<&NodeView>) -> pb::Node {
+fn node_now(stored: &StoredNode, live: Option<&NodeView>) -> pb::Node {
     let last_seen = live.map_or(stored.last_seen, |view| view.last_seen.max(stored.last_seen));
     let status = live
         .and_then(|view| view.status.clone())
-        .or_else(|| stored_status(&stored));
+        .or_else(|| stored_status(stored));
     pb::Node {
-        cluster: stored.node.cluster,
-        uid: stored.node.uid,
-        name: stored.node.name,
+        cluster: stored.node.cluster.clone(),
+        uid: stored.node.uid.clone(),
+        name: stored.node.name.clone(),
         connected: live.is_some_and(|view| view.connected),
         last_seen_ns: last_seen.0,
         status,

@@ -95,7 +95,11 @@ async fn store(shared: &Shared, peer: &Peer, key: Key, offset: u32, log: &Stored
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), Duration::MAX);
     loop {
         let permit = shared.log_writers.acquire().await;
-        let result = shared.ingest.store.put_log(&peer.node, key, offset, log).await;
+        let result = shared
+            .ingest
+            .store
+            .put_log(&peer.node, key, offset, log, shared.ingest.clock.now())
+            .await;
         drop(permit);
         match result {
             Ok(()) => {

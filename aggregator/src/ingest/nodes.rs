@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     record::{NodeIdentity, StoredNode},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Most nodes known at once: twice what one aggregator is meant for.
@@ -31,8 +31,12 @@ const STORE_EVERY: Duration = Duration::from_secs(60);
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Longest version text kept.
 const MAX_VERSION: usize = 64;
+/// Longest status kept, encoded: five sources need about 1 KiB.
+const MAX_STATUS: usize = 16 * 1024;
+/// Nodes read from the store at once.
+const PAGE: u32 = 500;
 
-/// Too many nodes; helps after a restart of the aggregator when nodes came and went.
+/// Too many nodes; trying again helps once nodes that are gone were forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{MAX_NODES} nodes are known, no more fit")]
 pub struct NodesFull;
@@ -92,6 +96,45 @@ impl Nodes {
             nodes.state().nodes.insert(key_of(&entry.view.node), entry);
         }
         nodes
+    }
+
+    /// Reads the nodes of an earlier life of the program.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the reading.
+    pub async fn restore(store: &dyn Store) -> Result<Self, StoreError> {
+        let mut stored = Vec::new();
+        while stored.len() < MAX_NODES {
+            let page = store
+                .nodes("", stored.last().map(|known: &StoredNode| &known.node), PAGE)
+                .await?;
+            if page.is_empty() {
+                break;
+            }
+            stored.extend(page);
+        }
+        Ok(Self::load(stored))
+    }
+
+    /// Makes place for a node that enrols, so that the table of nodes is bounded too.
+    ///
+    /// # Errors
+    /// [`NodesFull`] for a new node when too many are known.
+    pub fn admit(&self, node: &NodeIdentity, now: UnixNanos) -> Result<(), NodesFull> {
+        let mut state = self.state();
+        let key = key_of(node);
+        if state.nodes.len() >= MAX_NODES && !state.nodes.contains_key(&key) {
+            return Err(NodesFull);
+        }
+        let entry = || Entry::new(node.clone(), now, String::new());
+        state.nodes.entry(key).or_insert_with(entry);
+        Ok(())
+    }
+
+    /// Forgets nodes that are away and were not seen since `before`.
+    pub fn forget(&self, before: UnixNanos) {
+        let gone = |entry: &Entry| entry.stream.is_none() && entry.view.last_seen < before;
+        self.state().nodes.retain(|_, entry| !gone(entry));
     }
 
     /// All nodes, by cluster and uid.
@@ -187,8 +230,12 @@ impl Seat {
         self.edit(|entry| entry.view.last_seen = now);
     }
 
-    /// The node sent its status.
+    /// The node sent its status. One that is too large is dropped; the node counts as alive all the same.
     pub fn status(&self, status: AgentStatus, now: UnixNanos) {
+        if status.encoded_len() > MAX_STATUS {
+            tracing::warn!(node = self.key.1, "a status is too large and is dropped");
+            return self.seen(now);
+        }
         self.edit(|entry| {
             let before = entry.view.status.as_ref();
             entry.due |= before.is_none_or(|before| before.sources != status.sources);
@@ -297,6 +344,43 @@ mod tests {
         assert_eq!(nodes.take_due(second(20)).len(), 1);
         seat.seen(second(81));
         assert_eq!(nodes.take_due(second(81)).len(), 1);
+    }
+
+    /// Somebody with the bootstrap secret must not fill memory and disk with nodes.
+    #[test]
+    fn nodes_beyond_the_limit_are_refused_until_old_ones_are_forgotten() {
+        let nodes = Nodes::default();
+        let named = |n: usize| NodeIdentity {
+            uid: n.to_string(),
+            ..node()
+        };
+        for n in 0..MAX_NODES {
+            nodes.admit(&named(n), UnixNanos(5)).unwrap();
+        }
+        assert_eq!(nodes.admit(&named(MAX_NODES), UnixNanos(9)), Err(NodesFull));
+        assert!(
+            nodes
+                .connect(&named(MAX_NODES), &Hello::default(), UnixNanos(9))
+                .is_err()
+        );
+        let seat = nodes.connect(&named(0), &Hello::default(), UnixNanos(5)).unwrap();
+        nodes.forget(UnixNanos(6));
+        assert_eq!(nodes.snapshot().len(), 1, "only the connected one is left");
+        nodes.admit(&named(MAX_NODES), UnixNanos(9)).unwrap();
+        drop(seat);
+    }
+
+    #[test]
+    fn a_status_that_is_too_large_does_not_stay_in_memory() {
+        let nodes = Nodes::default();
+        let seat = connect(&nodes, 0);
+        let status = AgentStatus {
+            agent_version: "x".repeat(MAX_STATUS),
+            ..AgentStatus::default()
+        };
+        seat.status(status, UnixNanos(7));
+        let view = nodes.snapshot().remove(0);
+        assert_eq!((view.status, view.last_seen), (None, UnixNanos(7)));
     }
 
     #[test]

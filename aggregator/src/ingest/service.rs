@@ -159,6 +159,8 @@ impl IngestService for Service {
         } = &self.shared.ingest;
         let request = request.into_inner();
         let node = enrolment.admit(&request).map_err(|refusal| refused(metrics, refusal))?;
+        let admitted = self.shared.ingest.nodes.admit(&node, clock.now());
+        admitted.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let answer = self.certify(&request, &node)?;
         if let Err(error) = store.put_node(&node, clock.now()).await {
             tracing::warn!(node = node.name, %error, "an enrolment was not stored");

@@ -35,13 +35,16 @@ use sqlx::{
 use ulid::Ulid;
 
 use self::{readers::Readers, writer::Writer};
-use super::{Store, StoreError, StoreFuture};
+use super::{Pruned, Store, StoreError, StoreFigures, StoreFuture};
 use crate::record::{
     Commit, Cursor, Filter, NodeIdentity, OutboxRow, OutboxTotals, Scope, StoredLog, StoredNode, StoredOccurrence,
 };
 
 /// How long a statement waits for a lock of another program, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A write-ahead log that a burst made larger is cut back to this (16 MiB).
+/// Source: SQLite documentation, "PRAGMA journal_size_limit".
+const WAL_KEPT_BYTES: &str = "16777216";
 
 /// One SQLite database, held by this process alone.
 #[derive(Debug)]
@@ -99,10 +102,17 @@ impl SqliteStore {
         tx.commit().await
     }
 
-    async fn write_log(&self, node: &NodeIdentity, key: Key, offset: u32, log: &StoredLog) -> Result<(), StoreError> {
+    async fn write_log(
+        &self,
+        node: &NodeIdentity,
+        key: Key,
+        offset: u32,
+        log: &StoredLog,
+        at: UnixNanos,
+    ) -> Result<(), StoreError> {
         const WHAT: &str = "store a log";
         let mut tx = self.writer.begin(WHAT).await?;
-        log::put(&mut tx, WHAT, node, key, offset, log).await?;
+        log::put(&mut tx, WHAT, node, key, offset, log, at).await?;
         tx.commit().await
     }
 
@@ -113,12 +123,35 @@ impl SqliteStore {
         tx.commit().await
     }
 
-    async fn forget(&self, before: UnixNanos, limit: u32) -> Result<u64, StoreError> {
+    async fn read_outbox(&self, receiver: &str, after: Option<Ulid>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+        const WHAT: &str = "give up damaged notifications";
+        loop {
+            let (rows, damaged) = outbox::page(&self.readers, receiver, after, limit).await?;
+            if damaged.is_empty() {
+                return Ok(rows);
+            }
+            let mut tx = self.writer.begin(WHAT).await?;
+            outbox::bury_damaged(&mut tx, WHAT, &damaged).await?;
+            tx.commit().await?;
+        }
+    }
+
+    async fn forget(&self, before: UnixNanos, limit: u32) -> Result<Pruned, StoreError> {
         const WHAT: &str = "prune";
         let mut tx = self.writer.begin(WHAT).await?;
         let gone = prune::run(&mut tx, WHAT, before, limit).await?;
         tx.commit().await?;
         Ok(gone)
+    }
+
+    async fn touch(&self) -> Result<(), StoreError> {
+        const WHAT: &str = "probe the store";
+        let mut tx = self.writer.begin(WHAT).await?;
+        sqlx::query("UPDATE meta SET fence = fence")
+            .execute(&mut *tx)
+            .await
+            .map_err(error::refused(WHAT))?;
+        tx.commit().await
     }
 }
 
@@ -129,6 +162,7 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .pragma("journal_size_limit", WAL_KEPT_BYTES)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging()
 }
@@ -154,12 +188,23 @@ impl Store for SqliteStore {
         Box::pin(incident::live(&self.readers, resolved_since))
     }
 
+    fn open_incidents(&self) -> StoreFuture<'_, u64> {
+        Box::pin(incident::count_open(&self.readers))
+    }
+
     fn mark<'a>(&'a self, node: &'a NodeIdentity, epoch: u64) -> StoreFuture<'a, u64> {
         Box::pin(node::mark(&self.readers, node, epoch))
     }
 
-    fn put_log<'a>(&'a self, node: &'a NodeIdentity, key: Key, offset: u32, log: &'a StoredLog) -> StoreFuture<'a, ()> {
-        Box::pin(self.write_log(node, key, offset, log))
+    fn put_log<'a>(
+        &'a self,
+        node: &'a NodeIdentity,
+        key: Key,
+        offset: u32,
+        log: &'a StoredLog,
+        at: UnixNanos,
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(self.write_log(node, key, offset, log, at))
     }
 
     fn put_node<'a>(&'a self, node: &'a NodeIdentity, at: UnixNanos) -> StoreFuture<'a, ()> {
@@ -170,8 +215,17 @@ impl Store for SqliteStore {
         Box::pin(self.write_node("store a status", node, at, Some(status)))
     }
 
-    fn outbox_page(&self, after: Option<Ulid>, limit: u32) -> StoreFuture<'_, Vec<OutboxRow>> {
-        Box::pin(outbox::page(&self.readers, after, limit))
+    fn outbox_page<'a>(
+        &'a self,
+        receiver: &'a str,
+        after: Option<Ulid>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<OutboxRow>> {
+        Box::pin(self.read_outbox(receiver, after, limit))
+    }
+
+    fn outbox_receivers(&self) -> StoreFuture<'_, Vec<String>> {
+        Box::pin(outbox::receivers(&self.readers))
     }
 
     fn put_outcome<'a>(&'a self, row: &'a OutboxRow) -> StoreFuture<'a, ()> {
@@ -214,12 +268,29 @@ impl Store for SqliteStore {
         Box::pin(log::get(&self.readers, scope, key))
     }
 
-    fn nodes<'a>(&'a self, cluster: &'a str) -> StoreFuture<'a, Vec<StoredNode>> {
-        Box::pin(node::list(&self.readers, cluster))
+    fn nodes<'a>(
+        &'a self,
+        cluster: &'a str,
+        after: Option<&'a NodeIdentity>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<StoredNode>> {
+        Box::pin(node::list(&self.readers, cluster, after, limit))
     }
 
-    fn prune(&self, before: UnixNanos, limit: u32) -> StoreFuture<'_, u64> {
+    fn prune(&self, before: UnixNanos, limit: u32) -> StoreFuture<'_, Pruned> {
         Box::pin(self.forget(before, limit))
+    }
+
+    fn oldest(&self, limit: u32) -> StoreFuture<'_, Option<UnixNanos>> {
+        Box::pin(prune::oldest(&self.readers, limit))
+    }
+
+    fn figures(&self) -> StoreFuture<'_, StoreFigures> {
+        Box::pin(prune::figures(&self.readers))
+    }
+
+    fn probe(&self) -> StoreFuture<'_, ()> {
+        Box::pin(self.touch())
     }
 
     fn describe(&self) -> (String, u32) {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::problem::quote;
 use super::route::{self, Receiver, Route};
-use super::units::ConfigDuration;
+use super::units::{ByteSize, ConfigDuration};
 use super::{LogConfig, Schema, Section, at_least, positive};
 
 /// Everything that can be set for the aggregator.
@@ -37,6 +37,9 @@ pub struct AggregatorConfig {
     /// `retention.occurrences`: how long an occurrence is kept, and how long its repetition is
     /// recognised. Default `30d`, at least `1h`.
     pub retain_occurrences: ConfigDuration,
+    /// `retention.max_bytes`: size of the database; beyond it the oldest go before their time. Default `8GiB`, at least
+    /// `16MiB`.
+    pub retain_bytes: ByteSize,
     /// `log.*`: the aggregator's own log.
     pub log: LogConfig,
 }
@@ -90,6 +93,14 @@ impl Schema for AggregatorConfig {
         let data_dir: PathBuf = section.value("data_dir", PathBuf::from("/var/lib/inquest"));
         let database = data_dir.join("inquest.db");
         let (route, receivers) = route::read(section);
+        let (retain_occurrences, retain_bytes) = section.section("retention", |s| {
+            let (month, hour) = (ConfigDuration::from_secs(30 * 86_400), ConfigDuration::from_secs(3_600));
+            let time = at_least(s, "occurrences", month, &hour);
+            (
+                time,
+                at_least(s, "max_bytes", ByteSize::mib(8 * 1024), &ByteSize::mib(16)),
+            )
+        });
         Self {
             cluster_name,
             listen,
@@ -103,14 +114,8 @@ impl Schema for AggregatorConfig {
             engine: section.section("engine", EngineConfig::read),
             route,
             receivers,
-            retain_occurrences: section.section("retention", |s| {
-                at_least(
-                    s,
-                    "occurrences",
-                    ConfigDuration::from_secs(30 * 86_400),
-                    &ConfigDuration::from_secs(3_600),
-                )
-            }),
+            retain_occurrences,
+            retain_bytes,
             log: section.section("log", LogConfig::read),
         }
     }

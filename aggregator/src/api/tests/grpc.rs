@@ -227,7 +227,7 @@ async fn findings_come_with_their_node_and_incident_and_their_log_can_be_read() 
     let key = sample::occurrence(2).finding.key;
     served
         .store
-        .put_log(&sample::node(), key, 0, &sample::tail("out of memory\n"))
+        .put_log(&sample::node(), key, 0, &sample::tail("out of memory\n"), UnixNanos(1))
         .await
         .unwrap();
     let mut client = client(&served).await;

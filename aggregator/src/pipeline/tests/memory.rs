@@ -20,7 +20,7 @@ use crate::{
     record::{
         Commit, Cursor, Filter, NodeIdentity, OutboxRow, OutboxTotals, Scope, StoredLog, StoredNode, StoredOccurrence,
     },
-    store::{Store, StoreError, StoreFuture},
+    store::{Pruned, Store, StoreError, StoreFigures, StoreFuture},
 };
 
 /// What is "on disk".
@@ -136,11 +136,22 @@ impl Store for MemoryStore {
         async { Ok(self.disk().incidents.values().cloned().collect()) }.boxed()
     }
 
+    fn open_incidents(&self) -> StoreFuture<'_, u64> {
+        async { Ok(0) }.boxed()
+    }
+
     fn mark<'a>(&'a self, node: &'a NodeIdentity, epoch: u64) -> StoreFuture<'a, u64> {
         async move { Ok(self.disk().marks.get(&(node.clone(), epoch)).copied().unwrap_or(0)) }.boxed()
     }
 
-    fn put_log<'a>(&'a self, node: &'a NodeIdentity, key: Key, at: u32, log: &'a StoredLog) -> StoreFuture<'a, ()> {
+    fn put_log<'a>(
+        &'a self,
+        node: &'a NodeIdentity,
+        key: Key,
+        at: u32,
+        log: &'a StoredLog,
+        _: UnixNanos,
+    ) -> StoreFuture<'a, ()> {
         async move {
             self.disk().logs.insert((node.clone(), key, at), log.data.clone());
             Ok(())
@@ -157,7 +168,11 @@ impl Store for MemoryStore {
         async { Ok(()) }.boxed()
     }
 
-    fn outbox_page(&self, _: Option<Ulid>, _: u32) -> StoreFuture<'_, Vec<OutboxRow>> {
+    fn outbox_page<'a>(&'a self, _: &'a str, _: Option<Ulid>, _: u32) -> StoreFuture<'a, Vec<OutboxRow>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn outbox_receivers(&self) -> StoreFuture<'_, Vec<String>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
@@ -201,12 +216,24 @@ impl Store for MemoryStore {
         async { Ok(None) }.boxed()
     }
 
-    fn nodes<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Vec<StoredNode>> {
+    fn nodes<'a>(&'a self, _: &'a str, _: Option<&'a NodeIdentity>, _: u32) -> StoreFuture<'a, Vec<StoredNode>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
-    fn prune(&self, _: UnixNanos, _: u32) -> StoreFuture<'_, u64> {
-        async { Ok(0) }.boxed()
+    fn prune(&self, _: UnixNanos, _: u32) -> StoreFuture<'_, Pruned> {
+        async { Ok(Pruned::default()) }.boxed()
+    }
+
+    fn oldest(&self, _: u32) -> StoreFuture<'_, Option<UnixNanos>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn figures(&self) -> StoreFuture<'_, StoreFigures> {
+        async { Ok(StoreFigures::default()) }.boxed()
+    }
+
+    fn probe(&self) -> StoreFuture<'_, ()> {
+        async { Ok(()) }.boxed()
     }
 
     fn describe(&self) -> (String, u32) {

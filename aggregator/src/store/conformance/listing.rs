@@ -229,7 +229,10 @@ pub(in crate::store) async fn a_scope_leaks_nothing(store: &dyn Store) {
     };
     store.commit(&commit).await.unwrap();
     for row in [&hidden, &host, &shown] {
-        store.put_log(&row.node, row.finding.key, 0, &tail("x")).await.unwrap();
+        store
+            .put_log(&row.node, row.finding.key, 0, &tail("x"), row.stored_at)
+            .await
+            .unwrap();
     }
     let all = Filter::default();
     let shop = Scope::Namespaces(vec!["shop".into(), String::new()]);

@@ -29,6 +29,11 @@ pub(super) struct FenceLost {
 #[error("payload version {0} is not known")]
 pub(super) struct UnknownPayload(pub(super) i64);
 
+/// A payload that is not as it was written.
+#[derive(Debug, ThisError)]
+#[error("the checksum does not fit")]
+pub(super) struct BadChecksum;
+
 /// A column that holds what this release never writes.
 #[derive(Debug, ThisError)]
 #[error("column {column} holds no valid value")]

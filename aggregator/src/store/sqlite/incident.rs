@@ -14,14 +14,16 @@ use crate::{
 
 #[derive(FromRow)]
 struct Row {
+    id: String,
+    last_seen: i64,
     payload_version: i64,
     payload: Vec<u8>,
 }
 
-fn decode_all(what: &'static str, rows: Vec<Row>) -> Result<Vec<Incident>, StoreError> {
-    rows.into_iter()
-        .map(|row| payload::incident(what, row.payload_version, &row.payload))
-        .collect()
+impl Row {
+    fn decode(&self, what: &'static str) -> Result<Incident, StoreError> {
+        payload::incident(what, self.payload_version, &self.payload)
+    }
 }
 
 /// Inserts or replaces one.
@@ -58,11 +60,11 @@ pub(super) async fn put(tx: &mut SqliteConnection, what: &'static str, incident:
 /// Open ones, and those resolved at or after `resolved_since`; oldest first.
 pub(super) async fn live(readers: &Readers, resolved_since: UnixNanos) -> Result<Vec<Incident>, StoreError> {
     const WHAT: &str = "load live incidents";
-    let rows = readers
+    let rows: Vec<Row> = readers
         .all(
             WHAT,
             sqlx::query_as(
-                "SELECT payload_version, payload FROM incident
+                "SELECT id, last_seen, payload_version, payload FROM incident
          WHERE state = ?1 OR (state = ?2 AND resolved_at >= ?3) ORDER BY id",
             )
             .bind(IncidentState::Open.number())
@@ -70,18 +72,26 @@ pub(super) async fn live(readers: &Readers, resolved_since: UnixNanos) -> Result
             .bind(resolved_since.0),
         )
         .await?;
-    decode_all(WHAT, rows)
+    let sound = rows.iter().filter_map(|row| readers.sound(&row.id, row.decode(WHAT)));
+    Ok(sound.collect())
+}
+
+/// How many are open.
+pub(super) async fn count_open(readers: &Readers) -> Result<u64, StoreError> {
+    let query = sqlx::query_as("SELECT count(*) FROM incident WHERE state = ?").bind(IncidentState::Open.number());
+    let count: Vec<(i64,)> = readers.all("count open incidents", query).await?;
+    Ok(count.first().map_or(0, |(open,)| u64::try_from(*open).unwrap_or(0)))
 }
 
 /// At most two whose id begins with `prefix`, in any case.
 pub(super) async fn find(readers: &Readers, scope: &Scope, prefix: &str) -> Result<Vec<Incident>, StoreError> {
     const WHAT: &str = "find an incident";
     // "~" sorts after every character of a ULID
-    let rows = readers
+    let rows: Vec<Row> = readers
         .all(
             WHAT,
             sqlx::query_as(
-                "SELECT payload_version, payload FROM incident
+                "SELECT id, last_seen, payload_version, payload FROM incident
          WHERE id >= ?1 AND id < ?1 || '~'
            AND (?2 IS NULL OR (namespace <> '' AND namespace IN (SELECT value FROM json_each(?2))))
          ORDER BY id LIMIT 2",
@@ -90,10 +100,10 @@ pub(super) async fn find(readers: &Readers, scope: &Scope, prefix: &str) -> Resu
             .bind(scope::namespaces(scope)),
         )
         .await?;
-    decode_all(WHAT, rows)
+    rows.iter().map(|row| row.decode(WHAT)).collect()
 }
 
-/// Newest first.
+/// Newest first. Damaged ones are left out and further ones take their places.
 pub(super) async fn list(
     readers: &Readers,
     scope: &Scope,
@@ -102,12 +112,32 @@ pub(super) async fn list(
     limit: u32,
 ) -> Result<Vec<Incident>, StoreError> {
     const WHAT: &str = "list incidents";
-    let (at, id) = after.map_or((i64::MAX, "~"), |cursor| (cursor.at.0, cursor.id.as_str()));
-    let rows = readers
+    let mut place = after.map_or((i64::MAX, "~".to_owned()), |cursor| (cursor.at.0, cursor.id.clone()));
+    let (mut found, mut room) = (Vec::new(), limit);
+    while room > 0 {
+        let rows = page(readers, scope, filter, &place, room).await?;
+        let Some(last) = rows.last() else { break };
+        place = (last.last_seen, last.id.clone());
+        found.extend(rows.iter().filter_map(|row| readers.sound(&row.id, row.decode(WHAT))));
+        let all_read = u32::try_from(rows.len()).is_ok_and(|read| read < room);
+        let have = u32::try_from(found.len()).unwrap_or(limit);
+        room = if all_read { 0 } else { limit.saturating_sub(have) };
+    }
+    Ok(found)
+}
+
+async fn page(
+    readers: &Readers,
+    scope: &Scope,
+    filter: &Filter,
+    (at, id): &(i64, String),
+    limit: u32,
+) -> Result<Vec<Row>, StoreError> {
+    readers
         .all(
-            WHAT,
+            "list incidents",
             sqlx::query_as(
-                "SELECT payload_version, payload FROM incident
+                "SELECT id, last_seen, payload_version, payload FROM incident
          WHERE (last_seen, id) < (?1, ?2) AND last_seen >= ?3
            AND (?4 IS NULL OR (namespace <> '' AND namespace IN (SELECT value FROM json_each(?4))))
            AND (?5 = '' OR cluster = ?5) AND (?6 = '' OR namespace = ?6) AND (?7 = '' OR workload = ?7)
@@ -129,6 +159,5 @@ pub(super) async fn list(
             .bind(filter.open_only.then_some(IncidentState::Open.number()))
             .bind(limit),
         )
-        .await?;
-    decode_all(WHAT, rows)
+        .await
 }

@@ -29,6 +29,7 @@ pub(super) async fn put(
     key: Key,
     offset: u32,
     log: &StoredLog,
+    at: UnixNanos,
 ) -> Result<(), StoreError> {
     let room = usize::try_from(offset).map_or(0, |at| MAX_TAIL.saturating_sub(at));
     let data = log.data.get(..room).unwrap_or(&log.data);
@@ -36,8 +37,8 @@ pub(super) async fn put(
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO log_chunk (cluster, node_uid, key, position, captured_at, redactions, truncated, data)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO log_chunk (cluster, node_uid, key, position, captured_at, redactions, truncated, data, stored_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(&node.cluster)
     .bind(&node.uid)
@@ -47,6 +48,7 @@ pub(super) async fn put(
     .bind(log.redactions)
     .bind(log.truncated)
     .bind(data)
+    .bind(at.0)
     .execute(tx)
     .await
     .map_err(refused(what))?;

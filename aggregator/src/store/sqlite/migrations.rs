@@ -8,10 +8,10 @@ use super::error::{commit_failed, refused};
 use crate::store::StoreError;
 
 /// Step n makes schema n + 1 of schema n and leaves that number in `meta.schema`.
-const STEPS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const STEPS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The schema that this release reads and writes.
-pub(super) const KNOWN: u32 = 1;
+pub(super) const KNOWN: u32 = 2;
 const _: () = assert!(STEPS.len() == KNOWN as usize);
 
 const WHAT: &str = "migrate the database";

@@ -58,16 +58,27 @@ pub(super) async fn put(
     Ok(())
 }
 
-/// By cluster and name.
-pub(super) async fn list(readers: &Readers, cluster: &str) -> Result<Vec<StoredNode>, StoreError> {
+/// By cluster, name and uid.
+pub(super) async fn list(
+    readers: &Readers,
+    cluster: &str,
+    after: Option<&NodeIdentity>,
+    limit: u32,
+) -> Result<Vec<StoredNode>, StoreError> {
+    let place = after.map_or(("", "", ""), |node| (&node.cluster, &node.name, &node.uid));
     let rows: Vec<Row> = readers
         .all(
             "list nodes",
             sqlx::query_as(
                 "SELECT cluster, uid, name, enrolled_at, last_seen, status FROM node
-         WHERE ?1 = '' OR cluster = ?1 ORDER BY cluster, name, uid",
+         WHERE (cluster, name, uid) > (?2, ?3, ?4) AND (?1 = '' OR cluster = ?1)
+         ORDER BY cluster, name, uid LIMIT ?5",
             )
-            .bind(cluster),
+            .bind(cluster)
+            .bind(place.0)
+            .bind(place.1)
+            .bind(place.2)
+            .bind(limit),
         )
         .await?;
     Ok(rows.into_iter().map(StoredNode::from).collect())

@@ -2,7 +2,6 @@
 
 use inquest_proto::ingest::v1 as pb;
 use inquest_shared::{clock::UnixNanos, model::Key};
-use prost::Message as _;
 use sqlx::{FromRow, SqliteConnection};
 use ulid::Ulid;
 
@@ -24,7 +23,9 @@ const KEYS_PER_STATEMENT: usize = 500;
 struct Row {
     cluster: String,
     node_uid: String,
+    key: Vec<u8>,
     node_name: String,
+    observed_at: i64,
     stored_at: i64,
     incident: Option<String>,
     payload_version: i64,
@@ -86,7 +87,7 @@ pub(super) async fn put(
     .bind(message.verdict.as_ref().map_or(0, |v| v.cause))
     .bind(row.incident.map(|id| id.to_string()))
     .bind(payload::VERSION)
-    .bind(message.encode_to_vec())
+    .bind(payload::of_finding(&message))
     .execute(tx)
     .await
     .map_err(refused(what))?;
@@ -107,7 +108,8 @@ pub(super) async fn by_keys(
             .collect();
         // CROSS JOIN keeps the list outside, so that every key is one look-up
         let rows: Vec<Row> = readers.all(WHAT, sqlx::query_as(
-            "SELECT o.cluster, o.node_uid, o.node_name, o.stored_at, o.incident, o.payload_version, o.payload, 0 AS has_log
+            "SELECT o.cluster, o.node_uid, o.key, o.node_name, o.observed_at, o.stored_at, o.incident, o.payload_version, o.payload,
+                 0 AS has_log
              FROM json_each(?) AS k CROSS JOIN occurrence AS o
              ON o.cluster = k.value ->> 0 AND o.node_uid = k.value ->> 1 AND o.key = unhex(k.value ->> 2)",
         )
@@ -119,7 +121,7 @@ pub(super) async fn by_keys(
     Ok(found)
 }
 
-/// Newest first, each with whether a log is stored.
+/// Newest first, each with whether a log is stored. Damaged ones are left out and further ones take their places.
 pub(super) async fn list(
     readers: &Readers,
     scope: &Scope,
@@ -128,12 +130,39 @@ pub(super) async fn list(
     limit: u32,
 ) -> Result<Vec<(StoredOccurrence, bool)>, StoreError> {
     const WHAT: &str = "list findings";
-    let start = Start::after(after);
-    let rows: Vec<Row> = readers
+    let (mut start, mut found, mut room) = (Start::after(after), Vec::new(), limit);
+    while room > 0 {
+        let rows = page(readers, scope, filter, start, room).await?;
+        let Some(last) = rows.last() else { break };
+        start = Start::at(last);
+        let all_read = u32::try_from(rows.len()).is_ok_and(|read| read < room);
+        for row in rows {
+            let (id, has_log) = (hex(&row.key), row.has_log);
+            found.extend(readers.sound(&id, row.decode(WHAT)).map(|finding| (finding, has_log)));
+        }
+        let have = u32::try_from(found.len()).unwrap_or(limit);
+        room = if all_read { 0 } else { limit.saturating_sub(have) };
+    }
+    Ok(found)
+}
+
+/// A key as people see it.
+fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn page(
+    readers: &Readers,
+    scope: &Scope,
+    filter: &Filter,
+    start: Start,
+    limit: u32,
+) -> Result<Vec<Row>, StoreError> {
+    readers
         .all(
-            WHAT,
+            "list findings",
             sqlx::query_as(
-                "SELECT cluster, node_uid, node_name, stored_at, incident, payload_version, payload,
+                "SELECT cluster, node_uid, key, node_name, observed_at, stored_at, incident, payload_version, payload,
              EXISTS (SELECT 1 FROM log_chunk AS l
                      WHERE l.key = o.key AND l.cluster = o.cluster AND l.node_uid = o.node_uid) AS has_log
          FROM occurrence AS o
@@ -159,11 +188,7 @@ pub(super) async fn list(
             .bind(filter.cause.map(|c| c.number()))
             .bind(limit),
         )
-        .await?;
-    rows.into_iter()
-        .map(|row| (row.has_log, row.decode(WHAT)))
-        .map(|(has_log, row)| Ok((row?, has_log)))
-        .collect()
+        .await
 }
 
 /// What a page stays below.
@@ -175,6 +200,15 @@ struct Start {
 }
 
 impl Start {
+    fn at(row: &Row) -> Self {
+        Self {
+            at: row.observed_at,
+            cluster: row.cluster.clone(),
+            node_uid: row.node_uid.clone(),
+            key: row.key.clone(),
+        }
+    }
+
     /// Without a cursor: above everything. With a forged one: below everything of its time.
     fn after(cursor: Option<&Cursor>) -> Self {
         let Some(cursor) = cursor else {

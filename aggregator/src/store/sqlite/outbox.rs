@@ -186,17 +186,60 @@ pub(super) async fn settle(tx: &mut SqliteConnection, what: &'static str, row: &
     Ok(())
 }
 
-/// Waiting rows after `after`, oldest first.
-pub(super) async fn page(readers: &Readers, after: Option<Ulid>, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
+/// Waiting rows of a receiver after `after`, oldest first, and the ids of those that do not decode.
+pub(super) async fn page(
+    readers: &Readers,
+    receiver: &str,
+    after: Option<Ulid>,
+    limit: u32,
+) -> Result<(Vec<OutboxRow>, Vec<String>), StoreError> {
     const WHAT: &str = "read the outbox";
     let rows: Vec<Row> = readers.all(WHAT, sqlx::query_as(
         "SELECT id, receiver, kind, planned_at, state, attempts, next_at, delivered_at, last_error, payload_version, payload
-         FROM outbox WHERE state = ? AND id > ? ORDER BY id LIMIT ?",
+         FROM outbox WHERE state = ? AND receiver = ? AND id > ? ORDER BY id LIMIT ?",
     )
     .bind(DeliveryState::Pending.number())
+    .bind(receiver)
     .bind(after.map(|id| id.to_string()).unwrap_or_default())
     .bind(limit)).await?;
-    rows.into_iter().map(|row| row.decode(WHAT)).collect()
+    let (mut sound, mut damaged) = (Vec::new(), Vec::new());
+    for row in rows {
+        let id = row.id.clone();
+        match readers.sound(&id, row.decode(WHAT)) {
+            Some(row) => sound.push(row),
+            None => damaged.push(id),
+        }
+    }
+    Ok((sound, damaged))
+}
+
+/// Gives up rows that nobody can send any more, so that they neither block the others nor wait unseen.
+pub(super) async fn bury_damaged(
+    tx: &mut SqliteConnection,
+    what: &'static str,
+    ids: &[String],
+) -> Result<(), StoreError> {
+    for id in ids {
+        sqlx::query("UPDATE outbox SET state = ?, last_error = 'the stored notification is damaged' WHERE id = ?")
+            .bind(DeliveryState::Dead.number())
+            .bind(id)
+            .execute(&mut *tx)
+            .await
+            .map_err(refused(what))?;
+    }
+    Ok(())
+}
+
+/// Receivers with waiting rows.
+pub(super) async fn receivers(readers: &Readers) -> Result<Vec<String>, StoreError> {
+    let names: Vec<(String,)> = readers
+        .all(
+            "list receivers",
+            sqlx::query_as("SELECT DISTINCT receiver FROM outbox WHERE state = ? ORDER BY receiver")
+                .bind(DeliveryState::Pending.number()),
+        )
+        .await?;
+    Ok(names.into_iter().map(|(name,)| name).collect())
 }
 
 /// Rows that exist and rows that were pruned, by state.
@@ -225,6 +268,9 @@ pub(super) async fn totals(readers: &Readers) -> Result<OutboxTotals, StoreError
     Ok(totals)
 }
 
+/// Most deliveries shown of one incident; the newest count.
+const MAX_DELIVERIES: u32 = 500;
+
 /// Deliveries of one incident, oldest first.
 pub(super) async fn deliveries(readers: &Readers, incident: Ulid) -> Result<Vec<Delivery>, StoreError> {
     const WHAT: &str = "read deliveries";
@@ -233,10 +279,11 @@ pub(super) async fn deliveries(readers: &Readers, incident: Ulid) -> Result<Vec<
             WHAT,
             sqlx::query_as(
                 "SELECT receiver, transition, kind, state, attempts, planned_at, delivered_at, last_error
-         FROM outbox WHERE incident = ? ORDER BY planned_at, id",
+         FROM outbox WHERE incident = ? ORDER BY planned_at DESC, id DESC LIMIT ?",
             )
-            .bind(incident.to_string()),
+            .bind(incident.to_string())
+            .bind(MAX_DELIVERIES),
         )
         .await?;
-    rows.into_iter().map(|row| row.decode(WHAT)).collect()
+    rows.into_iter().rev().map(|row| row.decode(WHAT)).collect()
 }

@@ -3,7 +3,10 @@
 //! Not sqlx's pool: its timeouts run on tokio's clock, which tests pause. A connection whose query failed or was
 //! abandoned is thrown away, and the next query opens a new one. Must not know tables.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use sqlx::{
     ConnectOptions as _, FromRow, Sqlite, SqliteConnection,
@@ -24,6 +27,7 @@ pub(super) struct Readers {
     options: SqliteConnectOptions,
     turns: Semaphore,
     idle: Mutex<Vec<SqliteConnection>>,
+    damaged: AtomicU64,
 }
 
 impl Readers {
@@ -42,6 +46,7 @@ impl Readers {
             options,
             turns: Semaphore::new(CONNECTIONS),
             idle: Mutex::new(idle),
+            damaged: AtomicU64::new(0),
         })
     }
 
@@ -66,6 +71,22 @@ impl Readers {
         let rows = query.fetch_all(&mut connection).await.map_err(refused(what))?;
         self.idle().push(connection);
         Ok(rows)
+    }
+
+    /// A record that decoded; one that did not is counted, named in the log and left out, so that it hides no other.
+    pub(super) fn sound<T>(&self, id: &str, record: Result<T, StoreError>) -> Option<T> {
+        record
+            .map_err(|error| {
+                self.damaged.fetch_add(1, Ordering::Relaxed);
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(id, %error, cause, "a damaged record is left out");
+            })
+            .ok()
+    }
+
+    /// Damaged records met so far.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {

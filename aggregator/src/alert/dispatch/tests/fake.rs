@@ -1,6 +1,6 @@
 //! A store in memory and a notifier that does what a test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::notify::{Message, Notifier, Outcome, Reason};
 use crate::record::{
     Commit, Cursor, Filter, NodeIdentity, OutboxRow, OutboxTotals, Scope, Slot, StoredLog, StoredNode, StoredOccurrence,
 };
-use crate::store::{Store, StoreError, StoreFuture};
+use crate::store::{Pruned, Store, StoreError, StoreFigures, StoreFuture};
 
 pub(super) fn http_500() -> Outcome {
     Outcome::RetryAfter(None, Reason::new("http 500"))
@@ -181,15 +181,26 @@ impl Store for FakeStore {
         done(())
     }
 
-    fn outbox_page(&self, after: Option<Ulid>, limit: u32) -> StoreFuture<'_, Vec<OutboxRow>> {
+    fn outbox_page<'a>(
+        &'a self,
+        receiver: &'a str,
+        after: Option<Ulid>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<OutboxRow>> {
         let result = self.admit().map(|()| {
             let rows = self.rows.lock().unwrap();
             let waiting = rows
                 .values()
-                .filter(|row| row.state == DeliveryState::Pending && Some(row.id) > after);
+                .filter(|row| row.state == DeliveryState::Pending && row.receiver == receiver && Some(row.id) > after);
             waiting.take(usize::try_from(limit).unwrap()).cloned().collect()
         });
         Box::pin(async { result })
+    }
+
+    fn outbox_receivers(&self) -> StoreFuture<'_, Vec<String>> {
+        let rows = self.rows.lock().unwrap();
+        let names: BTreeSet<String> = rows.values().map(|row| row.receiver.clone()).collect();
+        done(names.into_iter().collect())
     }
 
     fn put_outcome<'a>(&'a self, row: &'a OutboxRow) -> StoreFuture<'a, ()> {
@@ -206,10 +217,20 @@ impl Store for FakeStore {
     fn live_incidents(&self, _: UnixNanos) -> StoreFuture<'_, Vec<Incident>> {
         done(Vec::new())
     }
+    fn open_incidents(&self) -> StoreFuture<'_, u64> {
+        done(0)
+    }
     fn mark<'a>(&'a self, _: &'a NodeIdentity, _: u64) -> StoreFuture<'a, u64> {
         done(0)
     }
-    fn put_log<'a>(&'a self, _: &'a NodeIdentity, _: Key, _: u32, _: &'a StoredLog) -> StoreFuture<'a, ()> {
+    fn put_log<'a>(
+        &'a self,
+        _: &'a NodeIdentity,
+        _: Key,
+        _: u32,
+        _: &'a StoredLog,
+        _: UnixNanos,
+    ) -> StoreFuture<'a, ()> {
         done(())
     }
     fn put_node<'a>(&'a self, _: &'a NodeIdentity, _: UnixNanos) -> StoreFuture<'a, ()> {
@@ -248,11 +269,20 @@ impl Store for FakeStore {
     fn log<'a>(&'a self, _: &'a Scope, _: Key) -> StoreFuture<'a, Option<StoredLog>> {
         done(None)
     }
-    fn nodes<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Vec<StoredNode>> {
+    fn nodes<'a>(&'a self, _: &'a str, _: Option<&'a NodeIdentity>, _: u32) -> StoreFuture<'a, Vec<StoredNode>> {
         done(Vec::new())
     }
-    fn prune(&self, _: UnixNanos, _: u32) -> StoreFuture<'_, u64> {
-        done(0)
+    fn prune(&self, _: UnixNanos, _: u32) -> StoreFuture<'_, Pruned> {
+        done(Pruned::default())
+    }
+    fn oldest(&self, _: u32) -> StoreFuture<'_, Option<UnixNanos>> {
+        done(None)
+    }
+    fn figures(&self) -> StoreFuture<'_, StoreFigures> {
+        done(StoreFigures::default())
+    }
+    fn probe(&self) -> StoreFuture<'_, ()> {
+        done(())
     }
     fn describe(&self) -> (String, u32) {
         ("fake".to_owned(), 0)
