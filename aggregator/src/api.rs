@@ -4,6 +4,7 @@
 //! SQL: it reads through the store and hears of changes from the pipeline. Nothing here changes anything.
 
 mod admin;
+mod connections;
 mod filter;
 mod gate;
 mod health;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use inquest_shared::{clock::UnixNanos, model::Incident, telemetry::Health};
 use tokio::sync::broadcast;
 
+pub use connections::LIMITS;
 pub use serve::{ServeError, serve};
 
 use crate::{ingest::Nodes, store::Store};

@@ -5,19 +5,23 @@
 
 mod authority;
 mod enrol;
+mod guesses;
+mod handshake;
 mod identity;
 mod logs;
 mod metrics;
 mod nodes;
 mod report;
 mod service;
+mod visitor;
 
 pub use authority::{Authority, AuthorityError, MAX_TTL, ServerIdentity, SignedIdentity};
 pub use enrol::{Enrolment, MAX_ENROL_BYTES, Refusal};
+pub use handshake::TlsSetupError;
 pub use identity::{IdentityError, Peer, peer_of};
 pub use metrics::IngestMetrics;
 pub use nodes::{NodeView, Nodes, NodesFull, Seat, keep_statuses};
-pub use service::{Ingest, ServeError, serve};
+pub use service::{Ingest, LIMITS, ServeError, serve};
 
 #[cfg(test)]
 mod tests;

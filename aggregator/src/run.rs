@@ -21,6 +21,7 @@ use ulid::Ulid;
 use crate::{
     alert::{Dispatcher, Routes, plan},
     api,
+    door::{Door, DoorMetrics, Limits, connections_within},
     ingest::{self, Authority, Enrolment, Ingest, IngestMetrics, MAX_TTL, Nodes},
     notify::{self, Surroundings},
     pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner},
@@ -51,6 +52,7 @@ struct Parts {
     clock: Arc<dyn Clock>,
     nodes: Nodes,
     registry: Registry,
+    door_metrics: DoorMetrics,
     health: Health,
     server_id: String,
 }
@@ -110,6 +112,7 @@ impl Parts {
             watched,
             clock,
             nodes,
+            door_metrics: DoorMetrics::new(&registry, "ingest"),
             registry,
             health,
             server_id,
@@ -220,14 +223,19 @@ fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Int
         server_id: parts.server_id.clone(),
         metrics: IngestMetrics::new(&parts.registry),
     };
+    let limits = Limits {
+        connections: connections_within(ingest::LIMITS.connections),
+        ..ingest::LIMITS
+    };
+    let door = Door::new(listener, limits, parts.door_metrics.clone());
     let health = parts.health.clone();
     spawn_once(
         stage,
         "ingest",
-        (listener, identity, ingest, health),
-        |(listener, identity, ingest, health), token| async move {
+        (door, identity, ingest, health),
+        |(door, identity, ingest, health), token| async move {
             health.set(INGEST, Condition::Ok);
-            Ok(ingest::serve(listener, &identity, ingest, token).await?)
+            Ok(ingest::serve(door, &identity, ingest, token).await?)
         },
     );
     Ok(())
@@ -247,14 +255,15 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
             cluster: parts.config.cluster_name.clone(),
         },
     };
+    let door = Door::new(listener, api::LIMITS, parts.door_metrics.of("api"));
     let health = parts.health.clone();
     spawn_once(
         stage,
         "api",
-        (listener, server, health),
-        |(listener, server, health), token| async move {
+        (door, server, health),
+        |(door, server, health), token| async move {
             health.set(API, Condition::Ok);
-            Ok(api::serve(listener, server, token).await?)
+            Ok(api::serve(door, server, token).await?)
         },
     );
 }

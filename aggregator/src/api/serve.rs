@@ -2,19 +2,16 @@
 //!
 //! Owns the address check, message limits and the end of the server.
 
-use std::{future::IntoFuture as _, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt as _};
+use axum::Router;
 use inquest_proto::{
     DESCRIPTORS,
     admin::v1::admin_service_server::{AdminServiceServer, SERVICE_NAME as ADMIN},
     query::v1::query_service_server::{QueryServiceServer, SERVICE_NAME as QUERY},
 };
 use thiserror::Error;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::sleep,
-};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::{
@@ -23,7 +20,8 @@ use tonic_health::{
 };
 use tonic_reflection::server::Builder;
 
-use super::{Api, admin::Admin, gate, health, http, query::Query};
+use super::{Api, admin::Admin, connections, gate, health, http, query::Query};
+use crate::door::Door;
 
 /// Largest request; filters and tokens need a few kilobytes.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -61,24 +59,23 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
-    let address = listener
-        .local_addr()
-        .map_err(|source| ServeError::Listener { source })?;
+pub async fn serve(door: Door, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
+    let address = door.local_addr().map_err(|source| ServeError::Listener { source })?;
     if !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback { address });
     }
     let reporter = HealthReporter::new();
     let router = router(&api, &reporter, &stop)?;
-    let serving = axum::serve(listener.tap_io(no_delay), router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving = connections::serve(door, router, stop.clone());
     let end = async {
         health::drive(api.health.clone(), reporter, stop).await;
         sleep(GRACE).await;
     };
     tokio::select! {
-        served = serving.into_future() => served.map_err(|source| ServeError::Listener { source }),
-        () = end => Ok(()),
+        () = serving => {}
+        () = end => {}
     }
+    Ok(())
 }
 
 fn router(api: &Api, reporter: &HealthReporter, stop: &CancellationToken) -> Result<Router, ServeError> {
@@ -114,10 +111,4 @@ fn reflection() -> Builder<'static> {
         .with_service_name(QUERY)
         .with_service_name(ADMIN)
         .with_service_name(HEALTH)
-}
-
-fn no_delay(stream: &mut TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
 }

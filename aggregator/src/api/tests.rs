@@ -10,15 +10,16 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use inquest_shared::{
     clock::UnixNanos,
     model::Incident,
-    telemetry::{Condition, Health, Need},
+    telemetry::{Condition, Health, Need, Registry},
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{Api, ServeError, ServerInfo, serve};
+use super::{Api, LIMITS, ServeError, ServerInfo, serve};
 use crate::{
+    door::{Door, DoorMetrics},
     ingest::Nodes,
     record::Commit,
     store::{SqliteStore, Store},
@@ -49,7 +50,7 @@ impl Served {
         let api = api(&store, &changes, &nodes, &health);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let task = tokio::spawn(serve(listener, api, stop.clone()));
+        let task = tokio::spawn(serve(door(listener), api, stop.clone()));
         Self {
             address,
             store,
@@ -92,6 +93,10 @@ impl Served {
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
     }
+}
+
+fn door(listener: TcpListener) -> Door {
+    Door::new(listener, LIMITS, DoorMetrics::new(&Registry::new("test", "0"), "api"))
 }
 
 fn api(store: &Arc<SqliteStore>, changes: &broadcast::Sender<Arc<Incident>>, nodes: &Nodes, health: &Health) -> Api {

@@ -29,6 +29,9 @@ pub enum Refusal {
     /// No proof at all.
     #[error("the enrolment request carries no proof: set the agent's bootstrap secret file")]
     NoProof,
+    /// Too many wrong secrets came from there lately.
+    #[error("too many wrong secrets came from this network: wait a minute")]
+    TooManyWrong,
     /// The secret is another one.
     #[error("the bootstrap secret is wrong: agent and aggregator need the same file content")]
     WrongSecret,
@@ -57,6 +60,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::NoProof => "no_proof",
             Self::WrongSecret => "wrong_secret",
+            Self::TooManyWrong => "too_many_wrong",
             Self::NoSecretConfigured => "no_secret_configured",
             Self::TokensNotConfigured => "tokens_not_configured",
             Self::NodeName => "node_name",
@@ -70,6 +74,7 @@ impl Refusal {
     pub const fn code(self) -> tonic::Code {
         match self {
             Self::NoProof | Self::WrongSecret => tonic::Code::Unauthenticated,
+            Self::TooManyWrong => tonic::Code::ResourceExhausted,
             Self::NoSecretConfigured => tonic::Code::FailedPrecondition,
             Self::TokensNotConfigured => tonic::Code::Unimplemented,
             Self::TooLarge | Self::NodeName | Self::HostId | Self::CertificateRequest => tonic::Code::InvalidArgument,

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use super::{Peer, metrics::Reason, service::Shared};
+use super::{Peer, metrics::Reason, service::Shared, visitor::Visitor};
 use crate::{record::StoredLog, store::StoreError};
 
 /// Longest tail of one container, all chunks together.
@@ -29,11 +29,17 @@ const FAREWELL: Duration = Duration::from_millis(500);
 type Answers = mpsc::Sender<Result<SendLogsResponse, Status>>;
 
 /// Serves one stream to its end.
-pub(super) async fn serve(shared: Arc<Shared>, peer: Peer, mut inbound: Streaming<SendLogsRequest>, answers: Answers) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    visitor: Visitor,
+    mut inbound: Streaming<SendLogsRequest>,
+    answers: Answers,
+) {
     let validity = peer.not_after.since(shared.ingest.clock.now());
     // All branches are cancel-safe: an unfinished chunk is not acknowledged and comes again.
     let status = tokio::select! {
-        result = receive(&shared, &peer, &mut inbound, &answers) => result.err(),
+        result = receive(&shared, &peer, &visitor, &mut inbound, &answers) => result.err(),
         () = shared.stop.cancelled() => Some(Status::unavailable("the aggregator stops: connect again")),
         () = answers.closed() => None,
         () = sleep(validity) => Some(Status::unauthenticated("the certificate has expired: enrol again")),
@@ -47,10 +53,12 @@ pub(super) async fn serve(shared: Arc<Shared>, peer: Peer, mut inbound: Streamin
 async fn receive(
     shared: &Shared,
     peer: &Peer,
+    visitor: &Visitor,
     inbound: &mut Streaming<SendLogsRequest>,
     answers: &Answers,
 ) -> Result<(), Status> {
     while let Some(chunk) = inbound.message().await? {
+        visitor.pass.prove();
         let answer = SendLogsResponse {
             epoch: chunk.epoch,
             acked_seq: chunk.seq,

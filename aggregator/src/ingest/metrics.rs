@@ -17,6 +17,8 @@ pub struct IngestMetrics {
     pub(super) refused: Family<Reason, Counter>,
     pub(super) enrolled: Counter,
     pub(super) enrol_refused: Family<Reason, Counter>,
+    pub(super) two_addresses: Counter,
+    pub(super) replays: Counter,
     pub(super) streams: Gauge,
     pub(super) streams_ended: Family<Reason, Counter>,
     pub(super) log_chunks: Counter,
@@ -36,6 +38,14 @@ impl IngestMetrics {
             ),
             enrolled: counter("enrolments", "Certificates given to agents"),
             enrol_refused: family("enrolments_refused", "Enrolments refused, by reason"),
+            two_addresses: counter(
+                "ingest_identity_conflicts",
+                "Streams of a node from a second address while the first was still open",
+            ),
+            replays: counter(
+                "ingest_replays",
+                "Streams whose numbers were acknowledged before, or did not rise",
+            ),
             streams: registry.register("ingest_streams", "Report streams that are open", Gauge::default()),
             streams_ended: family("ingest_streams_ended", "Report streams that ended, by reason"),
             log_chunks: counter("log_chunks_stored", "Chunks of crash logs stored"),

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -58,7 +59,7 @@ pub struct NodeView {
 
 struct Entry {
     view: NodeView,
-    stream: Option<(u64, CancellationToken)>,
+    stream: Option<(u64, CancellationToken, IpAddr)>,
     stored_at: UnixNanos,
     due: bool,
 }
@@ -79,6 +80,7 @@ pub struct Seat {
     key: (String, String),
     number: u64,
     replaced: CancellationToken,
+    other_address: Option<IpAddr>,
 }
 
 impl Nodes {
@@ -147,7 +149,7 @@ impl Nodes {
     ///
     /// # Errors
     /// [`NodesFull`] for a new node when too many are known.
-    pub fn connect(&self, node: &NodeIdentity, hello: &Hello, now: UnixNanos) -> Result<Seat, NodesFull> {
+    pub fn connect(&self, node: &NodeIdentity, from: IpAddr, hello: &Hello, now: UnixNanos) -> Result<Seat, NodesFull> {
         let mut state = self.state();
         let key = key_of(node);
         if state.nodes.len() >= MAX_NODES && !state.nodes.contains_key(&key) {
@@ -160,9 +162,11 @@ impl Nodes {
             .nodes
             .entry(key.clone())
             .or_insert_with(|| Entry::new(node.clone(), now, version.clone()));
-        if let Some((_, older)) = entry.stream.replace((number, replaced.clone())) {
+        let older = entry.stream.replace((number, replaced.clone(), from));
+        let other_address = older.and_then(|(_, older, address)| {
             older.cancel();
-        }
+            (address != from).then_some(address)
+        });
         let view = &mut entry.view;
         (view.node, view.connected, view.last_seen, view.agent_version) = (node.clone(), true, now, version);
         drop(state);
@@ -171,6 +175,7 @@ impl Nodes {
             key,
             number,
             replaced,
+            other_address,
         })
     }
 
@@ -220,6 +225,13 @@ impl Entry {
 }
 
 impl Seat {
+    /// Where the stream came from that this one replaced while it was open, when that was another address. Either the
+    /// agent moved, or somebody has its key.
+    #[must_use]
+    pub const fn other_address(&self) -> Option<IpAddr> {
+        self.other_address
+    }
+
     /// Resolves when a newer stream of the same node took over.
     pub async fn replaced(&self) {
         self.replaced.cancelled().await;
@@ -254,7 +266,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.edit(|entry| {
-            if entry.stream.as_ref().is_some_and(|(number, _)| *number == self.number) {
+            if entry.stream.as_ref().is_some_and(|(number, ..)| *number == self.number) {
                 entry.stream = None;
                 entry.view.connected = false;
             }
@@ -303,7 +315,9 @@ mod tests {
     }
 
     fn connect(nodes: &Nodes, at: i64) -> Seat {
-        nodes.connect(&node(), &Hello::default(), UnixNanos(at)).unwrap()
+        nodes
+            .connect(&node(), IpAddr::from([10, 0, 0, 1]), &Hello::default(), UnixNanos(at))
+            .unwrap()
     }
 
     #[test]
@@ -316,6 +330,24 @@ mod tests {
         assert!(nodes.snapshot()[0].connected);
         drop(second);
         assert!(!nodes.snapshot()[0].connected);
+    }
+
+    #[test]
+    fn a_second_address_is_noticed_only_while_the_first_is_connected() {
+        let nodes = Nodes::default();
+        let from = |last: u8| {
+            let address = IpAddr::from([10, 0, 0, last]);
+            nodes
+                .connect(&node(), address, &Hello::default(), UnixNanos(0))
+                .unwrap()
+        };
+        let first = from(1);
+        let again = from(1);
+        assert_eq!(again.other_address(), None);
+        let second = from(2);
+        assert_eq!(second.other_address(), Some(IpAddr::from([10, 0, 0, 1])));
+        drop((first, again, second));
+        assert_eq!(from(3).other_address(), None);
     }
 
     #[test]
@@ -358,12 +390,9 @@ mod tests {
             nodes.admit(&named(n), UnixNanos(5)).unwrap();
         }
         assert_eq!(nodes.admit(&named(MAX_NODES), UnixNanos(9)), Err(NodesFull));
-        assert!(
-            nodes
-                .connect(&named(MAX_NODES), &Hello::default(), UnixNanos(9))
-                .is_err()
-        );
-        let seat = nodes.connect(&named(0), &Hello::default(), UnixNanos(5)).unwrap();
+        let connect = |n, at| nodes.connect(&named(n), IpAddr::from([10, 0, 0, 1]), &Hello::default(), UnixNanos(at));
+        assert!(connect(MAX_NODES, 9).is_err());
+        let seat = connect(0, 5).unwrap();
         nodes.forget(UnixNanos(6));
         assert_eq!(nodes.snapshot().len(), 1, "only the connected one is left");
         nodes.admit(&named(MAX_NODES), UnixNanos(9)).unwrap();
@@ -390,7 +419,9 @@ mod tests {
             agent_version: "1\nerror".to_owned(),
             ..Hello::default()
         };
-        let _seat = nodes.connect(&node(), &hello, UnixNanos(0)).unwrap();
+        let _seat = nodes
+            .connect(&node(), IpAddr::from([10, 0, 0, 1]), &hello, UnixNanos(0))
+            .unwrap();
         assert_eq!(nodes.snapshot()[0].agent_version, "1\\u{a}error");
     }
 }

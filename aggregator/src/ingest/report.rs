@@ -23,9 +23,10 @@ use super::{
     Peer, Seat,
     metrics::{Reason, reason_of},
     service::Shared,
+    visitor::Visitor,
 };
 use crate::{
-    pipeline::{AckSink, Received, Stopped, Submission, WINDOW_BYTES},
+    pipeline::{AckSink, Overdraw, Received, Stopped, Submission, WINDOW_BYTES},
     record::NodeIdentity,
 };
 
@@ -69,13 +70,19 @@ impl From<Stopped> for End {
 }
 
 /// Serves one stream to its end.
-pub(super) async fn serve(shared: Arc<Shared>, peer: Peer, mut inbound: Streaming<ReportRequest>, answers: Answers) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    visitor: Visitor,
+    mut inbound: Streaming<ReportRequest>,
+    answers: Answers,
+) {
     let metrics = &shared.ingest.metrics;
     metrics.streams.inc();
     let validity = peer.not_after.since(shared.ingest.clock.now());
     // All branches are cancel-safe: what was received is with the writer, what was not is sent again.
     let end = tokio::select! {
-        end = converse(&shared, &peer.node, &mut inbound, &answers) => end.err().unwrap_or_else(End::peer_left),
+        end = converse(&shared, &peer.node, &visitor, &mut inbound, &answers) => end.err().unwrap_or_else(End::peer_left),
         () = shared.stop.cancelled() => End::stopping(),
         () = answers.closed() => End::peer_left(),
         () = sleep(validity) => End::with("expired", Status::unauthenticated("the certificate has expired: enrol again")),
@@ -100,15 +107,27 @@ pub(super) async fn serve(shared: Arc<Shared>, peer: Peer, mut inbound: Streamin
 async fn converse(
     shared: &Shared,
     node: &NodeIdentity,
+    visitor: &Visitor,
     inbound: &mut Streaming<ReportRequest>,
     answers: &Answers,
 ) -> Result<(), End> {
     let hello = hello(inbound).await?;
+    visitor.pass.prove();
     let ingest = &shared.ingest;
     let seat = ingest
         .nodes
-        .connect(node, &hello, ingest.clock.now())
+        .connect(node, visitor.address, &hello, ingest.clock.now())
         .map_err(|full| End::with("nodes_full", Status::resource_exhausted(full.to_string())))?;
+    if let Some(other) = seat.other_address() {
+        ingest.metrics.two_addresses.inc();
+        tracing::warn!(
+            node = node.name,
+            uid = node.uid,
+            now = %visitor.address,
+            before = %other,
+            "a node connected from a second address while the first was open: if it did not move, its key is stolen"
+        );
+    }
     let acked = ingest.store.mark(node, hello.epoch).await.map_err(|error| {
         tracing::warn!(node = node.name, %error, "the mark of a node was not read");
         End::with(
@@ -261,13 +280,21 @@ impl Stream<'_> {
             let bytes = u64::try_from(size).unwrap_or(u64::MAX);
             self.sink
                 .receive(seq, bytes)
-                .map_err(|overdraw| End::with("overdraw", Status::resource_exhausted(overdraw.to_string())))?;
+                .map_err(|overdraw| self.broken(overdraw))?;
             match valid(finding, size) {
                 Ok(finding) => usable.push((seq, finding, bytes)),
                 Err(reason) => self.refuse(seq, bytes, reason),
             }
         }
         Ok(usable)
+    }
+
+    fn broken(&self, overdraw: Overdraw) -> End {
+        if matches!(overdraw, Overdraw::NotRising { .. }) {
+            self.shared.ingest.metrics.replays.inc();
+            return End::with("replay", Status::failed_precondition(overdraw.to_string()));
+        }
+        End::with("overdraw", Status::resource_exhausted(overdraw.to_string()))
     }
 
     /// Acknowledged, so that it does not stop what follows: it would be refused for ever.

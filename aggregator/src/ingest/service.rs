@@ -2,7 +2,11 @@
 //!
 //! Owns TLS, limits and who may call what: without a client certificate only enrolment.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::Stream;
 use inquest_proto::ingest::v1::{
@@ -12,27 +16,50 @@ use inquest_proto::ingest::v1::{
 use inquest_shared::clock::Clock;
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
     sync::{Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming},
-};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tower::layer::layer_fn;
 
 use super::{
-    Authority, AuthorityError, Enrolment, IngestMetrics, Nodes, Peer, Refusal, ServerIdentity, logs, metrics::Reason,
-    peer_of, report,
+    Authority, AuthorityError, Enrolment, IngestMetrics, Nodes, Peer, Refusal, ServerIdentity, TlsSetupError,
+    guesses::Guesses,
+    handshake, logs,
+    metrics::Reason,
+    report,
+    visitor::{StrangersOnlyEnrol, Visitor, arrivals},
 };
-use crate::{pipeline::Intake, record::NodeIdentity, store::Store};
+use crate::{
+    door::{Budget, Door, Limits, Source},
+    pipeline::Intake,
+    record::NodeIdentity,
+    store::Store,
+};
 
 /// Largest message.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
-/// Time for the TLS handshake, and for an enrolment from its first byte to the answer.
+/// Time for an enrolment from its first byte to the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Most bytes of the headers of a request; those of an agent are some 200.
+const MAX_HEADERS: u32 = 8 * 1024;
+/// Limits of the listener. Twice as many connections as one aggregator is meant for nodes. A thousand strangers of one
+/// network at once let all agents behind one address translation come back together. A failure costs a handshake, some
+/// half a millisecond of processor time; ten a second of one network is what probes of load balancers need.
+pub const LIMITS: Limits = Limits {
+    connections: 10_000,
+    pending: 4_096,
+    pending_per_source: 1_024,
+    failures: Some(Budget {
+        burst: 512,
+        refill: Duration::from_millis(100),
+    }),
+    proof: Duration::from_secs(5),
+    idle: None,
+};
 /// A silent connection is asked after this long whether it still lives, and closed when it does not answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// What a peer may send ahead on one stream and one connection before we read it.
@@ -72,7 +99,7 @@ pub struct Ingest {
 pub enum ServeError {
     /// Key or certificate were not taken; the same ones fail again.
     #[error("the server certificate is not usable")]
-    Tls(#[source] tonic::transport::Error),
+    Tls(#[from] TlsSetupError),
     /// The listener failed; starting again may help.
     #[error("the ingest listener failed")]
     Listener(#[source] tonic::transport::Error),
@@ -83,6 +110,7 @@ pub(super) struct Shared {
     pub ingest: Ingest,
     pub stop: CancellationToken,
     pub log_writers: Semaphore,
+    guesses: Mutex<Guesses>,
 }
 
 struct Service {
@@ -95,21 +123,17 @@ struct Service {
 /// # Errors
 /// [`ServeError`]
 pub async fn serve(
-    listener: TcpListener,
+    door: Door,
     tls: &ServerIdentity,
     ingest: Ingest,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    inquest_shared::tls::install_provider();
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(&tls.chain_pem, &tls.key_pem))
-        .client_ca_root(Certificate::from_pem(ingest.authority.cert_pem()))
-        .client_auth_optional(true)
-        .timeout(PATIENCE);
+    let tls = TlsAcceptor::from(Arc::new(handshake::config(tls, ingest.authority.cert_pem())?));
     let shared = Arc::new(Shared {
         ingest,
         stop: stop.clone(),
         log_writers: Semaphore::new(LOG_WRITERS),
+        guesses: Mutex::default(),
     });
     let streams = TaskTracker::new();
     let service = IngestServiceServer::new(Service {
@@ -117,8 +141,8 @@ pub async fn serve(
         streams: streams.clone(),
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let server = server(tls)?.add_service(service);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = server().layer(layer_fn(StrangersOnlyEnrol)).add_service(service);
+    let incoming = arrivals(door, tls, stop.clone(), &streams);
     let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let result = tokio::select! {
         result = serving => result.map_err(ServeError::Listener),
@@ -131,15 +155,15 @@ pub async fn serve(
     result
 }
 
-fn server(tls: ServerTlsConfig) -> Result<Server, ServeError> {
-    let builder = Server::builder()
+fn server() -> Server {
+    Server::builder()
         .timeout(PATIENCE)
         .http2_keepalive_interval(Some(KEEP_ALIVE.0))
         .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS);
-    builder.tls_config(tls).map_err(ServeError::Tls)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -157,8 +181,11 @@ impl IngestService for Service {
             metrics,
             ..
         } = &self.shared.ingest;
+        let visitor = visitor(&request)?;
         let request = request.into_inner();
-        let node = enrolment.admit(&request).map_err(|refusal| refused(metrics, refusal))?;
+        let node = self
+            .admit(enrolment, &request, &visitor)
+            .map_err(|refusal| refused(metrics, refusal))?;
         let admitted = self.shared.ingest.nodes.admit(&node, clock.now());
         admitted.map_err(|full| Status::resource_exhausted(full.to_string()))?;
         let answer = self.certify(&request, &node)?;
@@ -168,17 +195,18 @@ impl IngestService for Service {
                 "the store does not take the enrolment now: try again",
             ));
         }
+        visitor.pass.prove();
         metrics.enrolled.inc();
         tracing::info!(node = node.name, uid = node.uid, "a node enrolled");
         Ok(Response::new(answer))
     }
 
     async fn report(&self, request: Request<Streaming<ReportRequest>>) -> Result<Response<Self::ReportStream>, Status> {
-        let peer = peer(&request)?;
+        let (peer, visitor) = peer(&request)?;
         let (answers, answered) = mpsc::channel(ANSWERS);
         let shared = Arc::clone(&self.shared);
         self.streams
-            .spawn(report::serve(shared, peer, request.into_inner(), answers));
+            .spawn(report::serve(shared, peer, visitor, request.into_inner(), answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
     }
 
@@ -186,16 +214,30 @@ impl IngestService for Service {
         &self,
         request: Request<Streaming<SendLogsRequest>>,
     ) -> Result<Response<Self::SendLogsStream>, Status> {
-        let peer = peer(&request)?;
+        let (peer, visitor) = peer(&request)?;
         let (answers, answered) = mpsc::channel(ANSWERS);
         let shared = Arc::clone(&self.shared);
         self.streams
-            .spawn(logs::serve(shared, peer, request.into_inner(), answers));
+            .spawn(logs::serve(shared, peer, visitor, request.into_inner(), answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
     }
 }
 
 impl Service {
+    /// The identity that the request has proved, unless too many wrong secrets came from there.
+    fn admit(&self, enrolment: &Enrolment, request: &EnrolRequest, visitor: &Visitor) -> Result<NodeIdentity, Refusal> {
+        let (source, now) = (Source::of(visitor.address), Instant::now());
+        let guesses = || self.shared.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        if !guesses().may_try(source, now) {
+            return Err(Refusal::TooManyWrong);
+        }
+        let admitted = enrolment.admit(request);
+        if admitted == Err(Refusal::WrongSecret) {
+            guesses().wrong(source, now);
+        }
+        admitted
+    }
+
     fn certify(&self, request: &EnrolRequest, node: &NodeIdentity) -> Result<EnrolResponse, Status> {
         let Ingest {
             authority,
@@ -235,11 +277,17 @@ fn refused(metrics: &IngestMetrics, refusal: Refusal) -> Status {
     Status::new(refusal.code(), refusal.to_string())
 }
 
+fn visitor<T>(request: &Request<T>) -> Result<Visitor, Status> {
+    let visitor = request.extensions().get::<Visitor>();
+    visitor
+        .cloned()
+        .ok_or_else(|| Status::internal("the connection is not known"))
+}
+
 /// The verified identity behind a request.
-fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
-    let certs = request.peer_certs();
-    let Some(cert) = certs.as_deref().and_then(|certs| certs.first()) else {
-        return Err(Status::unauthenticated("a client certificate is required: enrol first"));
-    };
-    peer_of(cert).map_err(|error| Status::unauthenticated(error.to_string()))
+fn peer<T>(request: &Request<T>) -> Result<(Arc<Peer>, Visitor), Status> {
+    let visitor = visitor(request)?;
+    let peer = visitor.peer.clone();
+    let peer = peer.ok_or_else(|| Status::unauthenticated("a client certificate is required: enrol first"))?;
+    Ok((peer, visitor))
 }

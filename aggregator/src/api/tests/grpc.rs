@@ -303,7 +303,7 @@ async fn nodes_show_what_is_stored_and_whether_they_are_connected() {
     );
     let seat = served
         .nodes
-        .connect(&sample::node(), &Hello::default(), UnixNanos(9))
+        .connect(&sample::node(), [127, 0, 0, 1].into(), &Hello::default(), UnixNanos(9))
         .unwrap();
     let node = ask().await;
     assert_eq!(

@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use super::{PATIENCE, Served, api};
+use super::{PATIENCE, Served, api, door};
 use crate::api::{ServeError, serve};
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn an_address_that_others_can_reach_is_refused() {
     let served = Served::start().await;
     let api = api(&served.store, &served.changes, &served.nodes, &served.health);
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let refused = serve(listener, api, CancellationToken::new()).await.unwrap_err();
+    let refused = serve(door(listener), api, CancellationToken::new()).await.unwrap_err();
     assert!(matches!(refused, ServeError::NotLoopback { .. }), "{refused}");
     served.end().await;
 }

@@ -30,6 +30,7 @@ use tonic::{
 
 use super::super::*;
 use crate::{
+    door::{Door, DoorMetrics},
     engine::Rules,
     pipeline::{
         Intake, Parts, Pipeline, PipelineMetrics, monotonic_ids,
@@ -117,7 +118,8 @@ impl World {
         let address = listener.local_addr().unwrap();
         let writer = tokio::spawn(pipeline.run(stop.clone()));
         let token = stop.clone();
-        let served = tokio::spawn(async move { serve(listener, &tls, ingest, token).await });
+        let door = Door::new(listener, LIMITS, DoorMetrics::new(&registry, "ingest"));
+        let served = tokio::spawn(async move { serve(door, &tls, ingest, token).await });
         Self {
             ca,
             store,
