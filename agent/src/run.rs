@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use inquest_shared::{
     clock::{Clock, SystemClock},
-    config::AgentConfig,
+    config::{AgentConfig, ContainerdSource},
     reload::{self, Reload},
     supervisor::{Restart, Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
@@ -34,6 +34,7 @@ use crate::{
     source::{
         SourceHealth, SourceState, Statuses,
         containerd::{self, Containerd, Outputs},
+        cri,
         kill_counter::{self, KillCounters, Running},
         kmsg,
         log_tail::TailLimits,
@@ -139,15 +140,12 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
     let (logs, log_queue) = mpsc::channel(LOG_RECORDS);
     let (running, running_now) = watch::channel(Running::new());
     start_uplink(&parts, &uplink);
-    start_containerd(
-        &parts,
-        &sources,
-        running,
-        Outputs {
-            observations: observations.clone(),
-            logs,
-        },
-    )?;
+    let outputs = Outputs {
+        observations: observations.clone(),
+        logs,
+    };
+    start_containerd(&parts, &sources, &running, &outputs)?;
+    start_cri(&parts, &sources, &running, &outputs)?;
     let bell = Bell::new().context("descriptors")?;
     start_counters(&parts, &sources, running_now, observations.clone(), bell.clone());
     start_kmsg(&parts, &sources, observations, bell)?;
@@ -290,10 +288,10 @@ fn start_counters(
 fn start_containerd(
     parts: &Parts,
     stage: &Stage,
-    running: watch::Sender<Running>,
-    outputs: Outputs,
+    running: &watch::Sender<Running>,
+    outputs: &Outputs,
 ) -> anyhow::Result<()> {
-    let config = parts.config.sources.containerd.clone();
+    let config = &parts.config.sources.containerd;
     if !config.enabled {
         let off = SourceHealth::not(
             SourceState::Absent,
@@ -303,6 +301,32 @@ fn start_containerd(
         parts.statuses.set(containerd::NAME, off);
         return Ok(());
     }
+    start_runtime(parts, stage, containerd::NAME, config, running, outputs)
+}
+
+/// CRI-O and cri-dockerd. A socket that the containerd source reads is left to it, so that nothing is told twice.
+fn start_cri(parts: &Parts, stage: &Stage, running: &watch::Sender<Running>, outputs: &Outputs) -> anyhow::Result<()> {
+    let sources = &parts.config.sources;
+    if !sources.cri.enabled {
+        return Ok(());
+    }
+    let mut config = sources.cri.clone();
+    if sources.containerd.enabled {
+        config
+            .socket
+            .retain(|socket| !sources.containerd.socket.contains(socket));
+    }
+    start_runtime(parts, stage, cri::NAME, &config, running, outputs)
+}
+
+fn start_runtime(
+    parts: &Parts,
+    stage: &Stage,
+    name: &'static str,
+    config: &ContainerdSource,
+    running: &watch::Sender<Running>,
+    outputs: &Outputs,
+) -> anyhow::Result<()> {
     let redactor = Arc::clone(&parts.redactor);
     let tail = &parts.config.log_tail;
     let tail = TailLimits {
@@ -310,14 +334,18 @@ fn start_containerd(
         lines: usize::try_from(tail.max_lines)?,
     };
     let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
-    stage.spawn("containerd", Restart::OnFailure, move |token| {
+    let (config, paths, running, outputs) = (config.clone(), parts.paths.clone(), running.clone(), outputs.clone());
+    stage.spawn(name, Restart::OnFailure, move |token| {
         let source = Containerd {
+            name,
+            optional: name == cri::NAME,
             sockets: config.socket.clone(),
             poll: config.poll.0,
             reconcile: config.reconcile.0,
             events: config.events,
             tail,
             redactor: Arc::clone(&redactor),
+            paths: paths.clone(),
             clock: Arc::clone(&clock),
             statuses: statuses.clone(),
             running: running.clone(),

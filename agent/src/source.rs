@@ -4,6 +4,7 @@
 //! A new source is one file here, one line in `run.rs`, one fixture.
 
 pub mod containerd;
+pub mod cri;
 pub mod kill_counter;
 pub mod kmsg;
 pub mod log_tail;

@@ -1,14 +1,18 @@
-//! containerd: what runs, and how it ended. The CRI list is the base (every second, or every 30 s while the event stream is
-//! live); containerd's own events make it quick. Owns the connection and the table of containers; must not know findings.
+//! containerd, and with it every runtime that speaks CRI: what runs, and how it ended. The CRI list is the base (every second,
+//! or every 30 s while an event stream is live); containerd's own events or CRI's make it quick. Owns the connection and the
+//! table of containers; must not know findings.
 //!
 //! Overflow policy: events wait in a queue of 1,024; when it is full an event is dropped and counted, and the list is read
 //! at once to make up for it.
 
+mod bare;
 mod call;
-mod describe;
-mod events;
+pub(super) mod describe;
+pub(super) mod events;
+mod feed;
 mod follow;
 mod table;
+mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -20,18 +24,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{SourceHealth, SourceState, Statuses, kill_counter::Running, log_tail::TailLimits, redact::Redactor};
-use crate::{log_record::LogRecord, observation::Observation};
+use crate::{host::paths::HostPaths, log_record::LogRecord, observation::Observation};
 use follow::Follower;
 
 /// Name of the source in statuses and metrics.
 pub const NAME: &str = "containerd";
-/// Longest wait between two tries to reach the socket.
-const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Longest wait between two tries to reach the socket: a runtime that is back is followed again within a second.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 
 /// What the source needs.
 pub struct Containerd {
-    /// Socket paths to try in order.
+    /// Name in statuses and metrics.
+    pub name: &'static str,
+    /// Whether a host without any of the sockets is as it should be.
+    pub optional: bool,
+    /// Socket paths to try in order; the first that answers is followed.
     pub sockets: Vec<PathBuf>,
     /// How often the list is read while there is no event stream.
     pub poll: Duration,
@@ -43,6 +51,8 @@ pub struct Containerd {
     pub tail: TailLimits,
     /// What to take out of logs.
     pub redactor: Arc<Redactor>,
+    /// Where the host's files are.
+    pub paths: HostPaths,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Who is told what is live.
@@ -71,7 +81,9 @@ impl Containerd {
                 outcome = self.connect_and_follow(&mut follower) => outcome,
             };
             let was_live = follower.take_live();
-            self.statuses.set(NAME, outcome);
+            if let Some(outcome) = outcome {
+                self.statuses.set(self.name, outcome);
+            }
             wait = if was_live { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
             tokio::select! {
                 () = token.cancelled() => return,
@@ -80,31 +92,40 @@ impl Containerd {
         }
     }
 
-    async fn connect_and_follow(&self, follower: &mut Follower) -> SourceHealth {
-        let Some(socket) = self.sockets.iter().find(|path| path.exists()) else {
-            let tried = self
-                .sockets
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
-            return SourceHealth::not(
-                SourceState::Absent,
-                "not running",
-                format!("start containerd, or name its socket in sources.containerd.socket (tried {tried})"),
-            );
-        };
-        match call::connect(socket).await {
-            Ok((channel, version)) => {
-                self.statuses.set(NAME, SourceHealth::live(version));
-                follower.follow(self, channel).await;
-                SourceHealth::not(
-                    SourceState::Blind,
-                    "connection lost",
-                    "containerd is restarting or stopped",
-                )
+    /// The state after the connection, or without one; `None` when there is nothing to say.
+    async fn connect_and_follow(&self, follower: &mut Follower) -> Option<SourceHealth> {
+        let mut refused = None;
+        for socket in self.sockets.iter().filter(|path| path.exists()) {
+            match call::connect(socket).await {
+                Ok((channel, dialect)) => {
+                    follower.follow(self, channel, &dialect).await;
+                    return Some(SourceHealth::not(
+                        SourceState::Blind,
+                        "connection lost",
+                        "the runtime is restarting or stopped",
+                    ));
+                }
+                // Docker's packages bring a containerd without its CRI plugin: another socket may be the right one.
+                Err(error) => refused = refused.or(Some(error)),
             }
-            Err(error) => SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy()),
         }
+        match refused {
+            Some(error) => Some(SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy())),
+            None if self.optional => None,
+            None => Some(self.absent()),
+        }
+    }
+
+    fn absent(&self) -> SourceHealth {
+        let tried = self.sockets.iter().map(|p| p.display().to_string());
+        let tried = tried.collect::<Vec<_>>().join(", ");
+        SourceHealth::not(
+            SourceState::Absent,
+            "not running",
+            format!(
+                "start the runtime, or name its socket in sources.{}.socket (tried {tried})",
+                self.name
+            ),
+        )
     }
 }

@@ -71,6 +71,8 @@ pub struct Sources {
     pub cgroup: CgroupSource,
     /// `sources.containerd.*`: the container runtime.
     pub containerd: ContainerdSource,
+    /// `sources.cri.*`: a runtime that speaks CRI and is not containerd.
+    pub cri: ContainerdSource,
 }
 
 /// The kernel log.
@@ -96,21 +98,19 @@ pub struct CgroupSource {
     pub poll: ConfigDuration,
 }
 
-/// containerd.
+/// A runtime that speaks CRI: `sources.containerd.*` or `sources.cri.*`.
 #[derive(Debug, Clone)]
 pub struct ContainerdSource {
-    /// `sources.containerd.enabled`. Default `true`.
+    /// `enabled`. Default `true`.
     pub enabled: bool,
-    /// `sources.containerd.socket`: candidates; the first that exists is used. Default: the
-    /// sockets of containerd, k3s and MicroK8s.
+    /// `socket`: candidates; the first that answers is used. Default: the sockets of containerd,
+    /// k3s and MicroK8s, or those of CRI-O and cri-dockerd.
     pub socket: Vec<PathBuf>,
-    /// `sources.containerd.poll`: time between two listings while there is no event stream.
-    /// Default `1s`.
+    /// `poll`: time between two listings while there is no event stream. Default `1s`.
     pub poll: ConfigDuration,
-    /// `sources.containerd.reconcile`: time between two listings while the stream is live.
-    /// Default `30s`.
+    /// `reconcile`: time between two listings while the stream is live. Default `30s`.
     pub reconcile: ConfigDuration,
-    /// `sources.containerd.events`: subscribe to the runtime's own events. Default `true`.
+    /// `events`: subscribe to the runtime's events. Default `true`.
     pub events: bool,
 }
 
@@ -181,27 +181,33 @@ impl Sources {
                 scope: s.value("scope", "/".to_owned()),
                 poll: positive(s, "poll", ConfigDuration::from_secs(1)),
             }),
-            containerd: section.section("containerd", |s| ContainerdSource {
-                enabled: s.value("enabled", true),
-                socket: s.list("socket", default_sockets()),
-                poll: positive(s, "poll", ConfigDuration::from_secs(1)),
-                reconcile: positive(s, "reconcile", ConfigDuration::from_secs(30)),
-                events: s.value("events", true),
-            }),
+            containerd: section.section("containerd", |s| ContainerdSource::read(s, &CONTAINERD_SOCKETS)),
+            cri: section.section("cri", |s| ContainerdSource::read(s, &CRI_SOCKETS)),
         }
     }
 }
 
-/// Sources: the default addresses in the documentation of containerd, k3s and MicroK8s.
-fn default_sockets() -> Vec<PathBuf> {
-    [
-        "/run/containerd/containerd.sock",
-        "/run/k3s/containerd/containerd.sock",
-        "/var/snap/microk8s/common/run/containerd.sock",
-    ]
-    .map(PathBuf::from)
-    .into()
+impl ContainerdSource {
+    fn read(section: &mut Section<'_, '_>, sockets: &[&str]) -> Self {
+        Self {
+            enabled: section.value("enabled", true),
+            socket: section.list("socket", sockets.iter().map(PathBuf::from).collect()),
+            poll: positive(section, "poll", ConfigDuration::from_secs(1)),
+            reconcile: positive(section, "reconcile", ConfigDuration::from_secs(30)),
+            events: section.value("events", true),
+        }
+    }
 }
+
+/// The default addresses in the documentation of containerd, k3s and MicroK8s.
+const CONTAINERD_SOCKETS: [&str; 3] = [
+    "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+];
+
+/// The default addresses in the documentation of CRI-O and cri-dockerd.
+const CRI_SOCKETS: [&str; 2] = ["/run/crio/crio.sock", "/run/cri-dockerd.sock"];
 
 fn read_patterns(section: &mut Section<'_, '_>) -> Vec<String> {
     let patterns: Vec<String> = section.list("patterns", Vec::new());

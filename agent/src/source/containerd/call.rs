@@ -9,14 +9,17 @@ use std::{
 use hyper_util::rt::TokioIo;
 use inquest_proto::runtime::v1::{
     Container, ContainerStatusRequest, ContainerStatusResponse, ListContainersRequest, ListPodSandboxRequest,
-    PodSandbox, PodSandboxFilter, VersionRequest, runtime_service_client::RuntimeServiceClient,
+    PodSandbox, PodSandboxFilter, VersionRequest, VersionResponse, runtime_service_client::RuntimeServiceClient,
 };
+use inquest_shared::model::clean_name;
 use tokio::{net::UnixStream, time::timeout};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint, Uri},
 };
 use tower::service_fn;
+
+use crate::source::cri::Dialect;
 
 /// Longest wait for an answer; a runtime that hangs longer is called unresponsive.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -50,6 +53,12 @@ pub enum CallError {
         /// The answer.
         status: Box<Status>,
     },
+    /// A runtime whose answers nobody has tried.
+    #[error("{name} is not a runtime that Inquest knows")]
+    Unknown {
+        /// What it calls itself.
+        name: String,
+    },
 }
 
 impl CallError {
@@ -58,21 +67,24 @@ impl CallError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Connect { denied: true, .. } => "run as uid 0 or give the socket's group; the standard profile does",
-            Self::Connect { .. } => "check that containerd runs and that the socket is mounted",
-            Self::Deadline { .. } => "containerd hangs: see its log and the node's disk",
-            Self::Refused { .. } => "check that containerd's CRI plugin is enabled",
+            Self::Connect { .. } => "check that the runtime runs and that its socket is mounted",
+            Self::Deadline { .. } => "the runtime is unresponsive: see its log and the node's disk",
+            Self::Refused { .. } => "check that the runtime serves CRI v1; containerd's CRI plugin can be switched off",
+            Self::Unknown { .. } => "containerd, CRI-O and cri-dockerd are known",
         }
     }
 
     /// Whether the runtime says that the thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { status, .. } if status.code() == Code::NotFound)
+        // cri-dockerd hands dockerd's words on without a code of their own.
+        let gone = |status: &Status| status.code() == Code::NotFound || status.message().contains("No such container");
+        matches!(self, Self::Refused { status, .. } if gone(status))
     }
 }
 
-/// Connects and asks the version; returns "<runtime> <version>".
-pub(super) async fn connect(path: &Path) -> Result<(Channel, String), CallError> {
+/// Connects and asks who answers.
+pub(super) async fn connect(path: &Path) -> Result<(Channel, Dialect), CallError> {
     let target = path.to_owned();
     let connector = service_fn(move |_: Uri| {
         let target = target.clone();
@@ -84,9 +96,16 @@ pub(super) async fn connect(path: &Path) -> Result<(Channel, String), CallError>
         .connect_with_connector(connector)
         .await
         .map_err(|error| connect_error(path, &error))?;
-    let mut client = RuntimeServiceClient::new(channel.clone());
-    let version = bounded("Version", client.version(VersionRequest::default())).await?;
-    Ok((channel, format!("{} {}", version.runtime_name, version.runtime_version)))
+    let version = version(channel.clone()).await?;
+    let dialect = Dialect::of(&version).ok_or_else(|| CallError::Unknown {
+        name: clean_name(&version.runtime_name),
+    })?;
+    Ok((channel, dialect))
+}
+
+/// Who answers; the cheapest call there is.
+pub(super) async fn version(channel: Channel) -> Result<VersionResponse, CallError> {
+    bounded("Version", client(channel).version(VersionRequest::default())).await
 }
 
 fn connect_error(path: &Path, error: &tonic::transport::Error) -> CallError {

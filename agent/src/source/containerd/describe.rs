@@ -5,24 +5,53 @@ use std::{collections::HashMap, path::PathBuf};
 use inquest_proto::runtime::v1 as cri;
 use inquest_shared::{
     clock::UnixNanos,
-    model::{EvidenceSource, RuntimeExit, Subject, Untrusted, clean_name, guess_owner},
+    model::{RuntimeExit, Subject, Untrusted, clean_name, guess_owner},
 };
 use serde::Deserialize;
 
-use super::NAME;
-use crate::observation::{Container, Exit};
+use crate::{
+    observation::{Container, Exit},
+    source::cri::Runtime,
+};
 
 /// Longest message of a status (`MaxContainerTerminationMessageLength` of the kubelet).
 const MAX_MESSAGE: usize = 4096;
 /// Longest reason kept.
 const MAX_REASON: usize = 64;
 
-/// The part of containerd's verbose status that we read (`info` of `containerd/cri`: `ContainerInfo`).
+/// The part of a verbose status that we read: containerd (`ContainerInfo` of its CRI plugin) and CRI-O (`containerInfo` of
+/// `server/container_status.go`) write the same keys, cri-dockerd (`core/convert.go`) only the pid.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Info {
     pid: u32,
     runtime_spec: RuntimeSpec,
+    config: Config,
+}
+
+/// What the kubelet asked for; only containerd repeats it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    linux: ConfigLinux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConfigLinux {
+    security_context: SecurityContext,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SecurityContext {
+    namespace_options: NamespaceOptions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NamespaceOptions {
+    pid: i32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +80,7 @@ struct Memory {
 }
 
 /// Names of a container from its own labels and those of its sandbox.
-pub(super) fn subject(id: &str, container: &cri::ContainerStatus, sandbox: Option<&cri::PodSandbox>) -> Subject {
+fn subject(runtime: Runtime, container: &cri::ContainerStatus, sandbox: Option<&cri::PodSandbox>) -> Subject {
     let label = |key: &str| container.labels.get(key).map(String::as_str).unwrap_or_default();
     let pod = label("io.kubernetes.pod.name");
     let metadata = container.metadata.as_ref();
@@ -65,9 +94,9 @@ pub(super) fn subject(id: &str, container: &cri::ContainerStatus, sandbox: Optio
         pod: clean_name(pod),
         pod_uid: clean_name(label("io.kubernetes.pod.uid")),
         container: clean_name(name),
-        instance: clean_name(id),
+        instance: clean_name(&container.id),
         image: clean_name(container.image.as_ref().map_or("", |i| i.image.as_str())),
-        runtime: NAME.to_owned(),
+        runtime: runtime.name().to_owned(),
         attempt: attempt(&container.annotations)
             .or(metadata.map(|m| m.attempt))
             .unwrap_or_default(),
@@ -85,20 +114,29 @@ fn attempt(annotations: &HashMap<String, String>) -> Option<u32> {
     annotations.get("io.kubernetes.container.restartCount")?.parse().ok()
 }
 
+/// The verbose part. Anything unreadable in it costs what it held, not the container.
+fn info(response: &cri::ContainerStatusResponse) -> Info {
+    let json = response.info.get("info");
+    json.and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default()
+}
+
+/// Whether somebody put the container into a running pod to look at another one (`kubectl debug --target`): the kubelet asks
+/// for the pid namespace of a target only for ephemeral containers. Its end says nothing about the workload.
+pub(in crate::source) fn is_ephemeral(response: &cri::ContainerStatusResponse) -> bool {
+    info(response).config.linux.security_context.namespace_options.pid == i32::from(cri::NamespaceMode::Target)
+}
+
 /// Facts of a container from a verbose status.
-pub(super) fn container(
+pub(in crate::source) fn container(
+    runtime: Runtime,
     response: &cri::ContainerStatusResponse,
     sandbox: Option<&cri::PodSandbox>,
 ) -> Option<Container> {
     let status = response.status.as_ref()?;
-    // Anything unreadable in the verbose part costs the pid and the limit, not the container.
-    let info: Info = response
-        .info
-        .get("info")
-        .and_then(|json| serde_json::from_str(json).ok())
-        .unwrap_or_default();
+    let info = info(response);
     let linux = info.runtime_spec.linux;
-    let mut subject = subject(&status.id, status, sandbox);
+    let mut subject = subject(runtime, status, sandbox);
     subject.cgroup = cgroup(&linux.cgroups_path);
     let declared = status
         .resources
@@ -141,7 +179,12 @@ fn systemd_path(slice: &str) -> String {
 }
 
 /// The recorded end, when the container has one.
-pub(super) fn exit(status: &cri::ContainerStatus, limit: Option<u64>, live: bool) -> Option<Exit> {
+pub(in crate::source) fn exit(
+    runtime: Runtime,
+    status: &cri::ContainerStatus,
+    limit: Option<u64>,
+    live: bool,
+) -> Option<Exit> {
     (status.state() == cri::ContainerState::ContainerExited).then(|| Exit {
         instance: clean_name(&status.id),
         record: RuntimeExit {
@@ -152,7 +195,7 @@ pub(super) fn exit(status: &cri::ContainerStatus, limit: Option<u64>, live: bool
             message: Untrusted::bounded(&status.message, MAX_MESSAGE),
             memory_limit_bytes: limit,
         },
-        source: EvidenceSource::Containerd,
+        source: runtime.evidence(),
         live,
     })
 }
@@ -193,7 +236,7 @@ mod tests {
             labels: pairs(&[("pod-template-hash", "7d4b9c")]),
             ..cri::PodSandbox::default()
         };
-        let container = container(&response, Some(&sandbox)).unwrap();
+        let container = container(Runtime::Containerd, &response, Some(&sandbox)).unwrap();
         assert_eq!((container.pid, container.memory_limit), (Some(77), Some(20_000_000)));
         assert_eq!(
             (
@@ -220,7 +263,7 @@ mod tests {
             info,
         };
         assert_eq!(
-            container(&response, None).map(|c| (c.pid, c.subject.instance)),
+            container(Runtime::Containerd, &response, None).map(|c| (c.pid, c.subject.instance)),
             Some((None, "abc".to_owned()))
         );
     }

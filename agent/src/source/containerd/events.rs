@@ -7,30 +7,65 @@ use std::sync::{
 };
 
 use inquest_proto::containerd::{
-    events::{TaskExit, TaskOom, TaskStart},
+    events::{ContainerCreate, TaskExit, TaskOom, TaskStart},
     services::events::v1::{Envelope, SubscribeRequest, events_client::EventsClient},
 };
+use inquest_proto::runtime::v1 as cri;
 use inquest_shared::clock::UnixNanos;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::{Status, transport::Channel};
 
-/// The namespace of the CRI plugin; dockerd's containers live in `moby` and are reported through Docker.
+/// The namespace of the CRI plugin.
 const NAMESPACE: &str = "k8s.io";
+/// dockerd's containers live in `moby` and are reported through Docker; the steps of a build are no workload.
+const FOREIGN: [&str; 2] = ["moby", "buildkit"];
 /// Topics that matter here (containerd `core/runtime/events.go`); the rest stays in containerd.
 const TOPICS: [&str; 3] = ["/tasks/exit", "/tasks/oom", "/tasks/start"];
+/// Tells the image of a container outside the CRI.
+const CREATED: &str = "/containers/create";
 /// Events that may wait.
-pub(super) const QUEUE: usize = 1024;
+pub(in crate::source) const QUEUE: usize = 1024;
 
 /// An event about a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RuntimeEvent {
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::source) enum RuntimeEvent {
     /// The first process runs.
     Started { id: String, pid: u32 },
     /// The first process ended.
     Exited { id: String, exit_code: i32, at: UnixNanos },
     /// The runtime saw an out-of-memory notice.
     Oom { id: String, at: UnixNanos },
+    /// It started or ended; an end that the runtime described.
+    Changed { id: String, ended: Option<Box<Ended>> },
+    /// About a container outside the CRI.
+    Bare(BareEvent),
+}
+
+/// An end as the runtime's event describes it, with the pod when the event names it.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::source) struct Ended {
+    pub(in crate::source) status: cri::ContainerStatus,
+    pub(in crate::source) sandbox: Option<cri::PodSandbox>,
+}
+
+/// An event about a container outside the CRI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source) struct BareEvent {
+    pub(super) namespace: String,
+    pub(super) id: String,
+    /// When containerd published it.
+    pub(super) at: UnixNanos,
+    pub(super) kind: BareKind,
+}
+
+/// What happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BareKind {
+    Created { image: String },
+    Started { pid: u32 },
+    Exited { exit_code: i32, at: UnixNanos },
+    Oom,
 }
 
 /// Subscribes; the returned queue ends when the stream does, with the refusal as its last item when there was one.
@@ -53,12 +88,8 @@ async fn drain(
     queue: &mpsc::Sender<Result<RuntimeEvent, Status>>,
     overflowed: &AtomicBool,
 ) -> Result<(), Status> {
-    let filters = TOPICS
-        .iter()
-        .map(|topic| format!(r#"topic=="{topic}",namespace=="{NAMESPACE}""#))
-        .collect();
     let mut stream = EventsClient::new(channel)
-        .subscribe(SubscribeRequest { filters })
+        .subscribe(SubscribeRequest { filters: filters() })
         .await?
         .into_inner();
     while let Some(envelope) = stream.message().await? {
@@ -72,18 +103,52 @@ async fn drain(
     Ok(())
 }
 
+/// One filter for each topic of the CRI's namespace and of those that are nobody else's (containerd `pkg/filters`: all parts
+/// of a filter must hold, any filter is enough).
+fn filters() -> Vec<String> {
+    let ours = TOPICS.map(|topic| format!(r#"topic=="{topic}",namespace=="{NAMESPACE}""#));
+    let not_foreign: String = FOREIGN.map(|name| format!(r#",namespace!="{name}""#)).concat();
+    let bare = |topic: &str| format!(r#"topic=="{topic}",namespace!="{NAMESPACE}"{not_foreign}"#);
+    ours.into_iter()
+        .chain(TOPICS.iter().map(|topic| bare(topic)))
+        .chain([bare(CREATED)])
+        .collect()
+}
+
+/// Nanoseconds of a time stamp.
+fn at(stamp: Option<prost_types::Timestamp>) -> Option<UnixNanos> {
+    let stamp = stamp?;
+    let nanos = stamp.seconds.saturating_mul(1_000_000_000);
+    Some(UnixNanos(nanos.saturating_add(i64::from(stamp.nanos))))
+}
+
 /// An envelope as an event; `None` for other topics and for processes that are not the container's first.
 fn decode(envelope: &Envelope) -> Option<RuntimeEvent> {
-    let payload = envelope.event.as_ref()?.value.as_slice();
-    let at = |stamp: Option<prost_types::Timestamp>| {
-        stamp.map(|t| {
-            UnixNanos(
-                t.seconds
-                    .saturating_mul(1_000_000_000)
-                    .saturating_add(i64::from(t.nanos)),
-            )
-        })
+    let event = decode_task(envelope);
+    if envelope.namespace == NAMESPACE {
+        return event;
+    }
+    let (id, kind) = match event {
+        Some(RuntimeEvent::Started { id, pid }) => (id, BareKind::Started { pid }),
+        Some(RuntimeEvent::Exited { id, exit_code, at }) => (id, BareKind::Exited { exit_code, at }),
+        Some(RuntimeEvent::Oom { id, .. }) => (id, BareKind::Oom),
+        _ if envelope.topic == CREATED => {
+            let created = ContainerCreate::decode(envelope.event.as_ref()?.value.as_slice()).ok()?;
+            (created.id, BareKind::Created { image: created.image })
+        }
+        _ => return None,
     };
+    Some(RuntimeEvent::Bare(BareEvent {
+        namespace: envelope.namespace.clone(),
+        id,
+        at: at(envelope.timestamp)?,
+        kind,
+    }))
+}
+
+/// An event about a task, whatever its namespace.
+fn decode_task(envelope: &Envelope) -> Option<RuntimeEvent> {
+    let payload = envelope.event.as_ref()?.value.as_slice();
     match envelope.topic.as_str() {
         "/tasks/exit" => {
             let exit = TaskExit::decode(payload).ok()?;
@@ -129,7 +194,7 @@ mod tests {
             topic: topic.to_owned(),
             event,
             timestamp: Some(Timestamp { seconds: 2, nanos: 5 }),
-            ..Envelope::default()
+            namespace: NAMESPACE.to_owned(),
         }
     }
 
@@ -155,6 +220,49 @@ mod tests {
             decode(&envelope("/tasks/exit", exit("c").encode_to_vec())),
             Some(expected)
         );
+    }
+
+    #[test]
+    fn a_container_outside_the_cri_keeps_its_namespace_and_its_image() {
+        let created = ContainerCreate {
+            id: "job".into(),
+            image: "img:1".into(),
+        };
+        let outside = |topic: &str, value: Vec<u8>| Envelope {
+            namespace: "default".into(),
+            ..envelope(topic, value)
+        };
+        let expected = |id: &str, kind| {
+            Some(RuntimeEvent::Bare(BareEvent {
+                namespace: "default".into(),
+                id: id.into(),
+                at: UnixNanos(2_000_000_005),
+                kind,
+            }))
+        };
+        let image = "img:1".to_owned();
+        let decoded = decode(&outside("/containers/create", created.encode_to_vec()));
+        assert_eq!(decoded, expected("job", BareKind::Created { image }));
+        let exited = BareKind::Exited {
+            exit_code: 137,
+            at: UnixNanos(1_000_000_007),
+        };
+        assert_eq!(
+            decode(&outside("/tasks/exit", exit("c").encode_to_vec())),
+            expected("c", exited)
+        );
+        assert_eq!(decode(&outside("/tasks/exit", exit("exec-1").encode_to_vec())), None);
+    }
+
+    #[test]
+    fn what_docker_runs_and_what_a_build_runs_is_not_asked_for() {
+        let all = filters();
+        assert_eq!(all.len(), 7);
+        for filter in all.iter().filter(|f| !f.contains(r#"namespace=="k8s.io""#)) {
+            for foreign in ["k8s.io", "moby", "buildkit"] {
+                assert!(filter.contains(&format!(r#"namespace!="{foreign}""#)), "{filter}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The life of one connection: lists, events, inspections and log tails, none of which waits for another.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
     path::PathBuf,
     sync::{
         Arc,
@@ -13,33 +12,33 @@ use std::{
 use inquest_proto::runtime::v1 as cri;
 use inquest_shared::{
     clock::UnixNanos,
-    model::{EvidenceSource, Key, RuntimeExit, Untrusted, clean_name},
+    model::{Key, RuntimeExit, Untrusted, clean_name},
 };
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
-use tonic::{Code, Status, transport::Channel};
+use tokio::time::{Instant, sleep_until};
+use tonic::{Status, transport::Channel};
 
 use super::{
-    Containerd, NAME, Outputs,
-    call::{self, CallError},
+    Containerd, Outputs,
+    bare::Bare,
+    call::CallError,
     describe,
     events::{self, RuntimeEvent},
+    feed::{is_unsupported, polling, receive, subscribe},
     table::Table,
+    work::{Ask, Inspection, Later, Reply, Tailed, Work},
 };
 use crate::{
+    host::procfs,
     log_record::LogRecord,
     observation::{Container, Exit, Observation},
     source::{
         SourceHealth, SourceState,
+        cri::{Dialect, Runtime},
+        kill_counter::Running,
         log_tail::{Tail, read_tail},
     },
 };
 
-/// Calls under way at once; the rest waits in order.
-const MAX_CALLS: usize = 8;
 /// The runtime's log pump may lag behind the exit event by this much.
 const LATE_LOG: Duration = Duration::from_millis(200);
 /// The reason of an exit may turn into OOMKilled later (containerd `internal/cri/server/events.go`).
@@ -48,51 +47,21 @@ const LATE_REASON: Duration = Duration::from_secs(2);
 const QUICK_LISTS: u32 = 3;
 /// How soon the list is read again after an event was dropped or a call failed.
 const SOON: Duration = Duration::from_millis(100);
-
-/// Something to ask the runtime.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Ask {
-    List,
-    Inspect(String),
-    /// Status of a container whose end is already told, for reason and message.
-    Recheck(String),
-}
-
-/// A container's status and its sandbox.
-type Inspection = (cri::ContainerStatusResponse, Option<cri::PodSandbox>);
-
-/// An answer.
-enum Reply {
-    Listed(Result<(Vec<cri::Container>, Vec<cri::PodSandbox>), CallError>),
-    Inspected(String, Box<Result<Inspection, CallError>>),
-    Rechecked(Result<cri::ContainerStatusResponse, CallError>),
-    Tailed(Tailed),
-}
-
-/// A log tail that was read, with the exit that waits for it or, the second time, without.
-struct Tailed {
-    container: Container,
-    finished_at: UnixNanos,
-    tail: Tail,
-    exit: Option<Exit>,
-}
-
-/// Something to do later.
-enum Later {
-    List,
-    Recheck(String),
-    Tail(Box<Container>, UnixNanos),
-}
+/// How often a runtime that sends events is asked whether it still answers; with the deadline of a call, a hang is known
+/// after ten seconds.
+const ALIVE: Duration = Duration::from_secs(5);
 
 /// State that outlives connections, so that a restarted runtime causes no false news.
 pub(super) struct Follower {
     table: Table,
+    bare: Bare,
     outputs: Outputs,
-    calls: JoinSet<Reply>,
-    asked: HashSet<Ask>,
-    waiting: VecDeque<Ask>,
-    later: BTreeMap<(Instant, u64), Later>,
-    order: u64,
+    work: Work,
+    /// What was last told to run; other runtimes tell theirs to the same place.
+    told_running: Running,
+    runtime: Runtime,
+    /// What is shown while the runtime answers.
+    health: SourceHealth,
     /// No list was taken since the connection was made: ends in it are not live.
     first_list: bool,
     live: bool,
@@ -102,12 +71,12 @@ impl Follower {
     pub(super) fn new(outputs: Outputs) -> Self {
         Self {
             table: Table::default(),
+            bare: Bare::default(),
             outputs,
-            calls: JoinSet::new(),
-            asked: HashSet::new(),
-            waiting: VecDeque::new(),
-            later: BTreeMap::new(),
-            order: 0,
+            work: Work::default(),
+            told_running: Running::new(),
+            runtime: Runtime::Containerd,
+            health: SourceHealth::live(""),
             first_list: true,
             live: false,
         }
@@ -119,33 +88,34 @@ impl Follower {
     }
 
     /// Follows one connection until it is lost.
-    pub(super) async fn follow(&mut self, source: &Containerd, channel: Channel) {
-        self.calls.abort_all();
-        self.calls = JoinSet::new();
-        self.asked.clear();
-        self.waiting.clear();
-        self.later.retain(|_, later| !matches!(later, Later::List));
+    pub(super) async fn follow(&mut self, source: &Containerd, channel: Channel, dialect: &Dialect) {
+        self.work.reconnected();
         self.first_list = true;
+        self.runtime = dialect.runtime;
         let overflowed = Arc::new(AtomicBool::new(false));
-        let mut events = source
-            .events
-            .then(|| events::subscribe(channel.clone(), Arc::clone(&overflowed)));
+        let mut events = subscribe(source, &channel, dialect, &overflowed);
+        self.health = match events {
+            Some(_) => SourceHealth::live(dialect.version.clone()),
+            None => polling(source, dialect),
+        };
+        source.statuses.set(source.name, self.health.clone());
         let mut quick_lists = QUICK_LISTS;
-        self.ask(Ask::List);
+        self.work.ask(Ask::List);
+        self.work.at(ALIVE, Later::Ask(Ask::Alive));
         loop {
-            self.start_calls(&channel);
-            let next = self.later.first_key_value().map(|((at, _), _)| *at);
+            self.work.start_calls(&channel);
+            let next = self.work.due();
             let connected = tokio::select! {
                 biased;
                 event = receive(&mut events) => match event {
                     Some(Ok(event)) => { self.on_event(source, event).await; true }
                     Some(Err(status)) if is_unsupported(&status) => {
                         events = None;
-                        self.on_no_events(source, &status)
+                        self.on_no_events(source, dialect, &status)
                     }
                     Some(Err(_)) | None => false,
                 },
-                Some(reply) = self.calls.join_next() => {
+                reply = self.work.next() => {
                     let slow = events.is_some() && quick_lists == 0;
                     let period = if slow { source.reconcile } else { source.poll };
                     quick_lists -= u32::from(quick_lists > 0 && matches!(reply, Ok(Reply::Listed(Ok(_)))));
@@ -156,9 +126,9 @@ impl Follower {
             if overflowed.swap(false, Ordering::Relaxed) {
                 tracing::warn!(
                     queue = events::QUEUE,
-                    "containerd events dropped, reading the list instead"
+                    "events of the runtime dropped, reading the list instead"
                 );
-                self.ask(Ask::List);
+                self.work.ask(Ask::List);
             }
             if !connected {
                 return;
@@ -166,39 +136,11 @@ impl Follower {
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
-        if self.asked.insert(ask.clone()) {
-            self.waiting.push_back(ask);
-        }
-    }
-
-    fn at(&mut self, wait: Duration, later: Later) {
-        self.order = self.order.wrapping_add(1);
-        self.later.insert((Instant::now() + wait, self.order), later);
-    }
-
-    fn start_calls(&mut self, channel: &Channel) {
-        while self.calls.len() < MAX_CALLS {
-            let Some(ask) = self.waiting.pop_front() else { return };
-            let channel = channel.clone();
-            self.calls.spawn(async move {
-                match ask {
-                    Ask::List => Reply::Listed(call::list(channel).await),
-                    Ask::Inspect(id) => Reply::Inspected(id.clone(), Box::new(call::inspect(channel, id).await)),
-                    Ask::Recheck(id) => Reply::Rechecked(call::status(channel, id).await),
-                }
-            });
-        }
-    }
-
-    fn on_no_events(&mut self, source: &Containerd, status: &Status) -> bool {
+    fn on_no_events(&mut self, source: &Containerd, dialect: &Dialect, status: &Status) -> bool {
         tracing::warn!(%status, "no event stream; polling");
-        let remedy = "give the agent containerd's own socket, not a CRI proxy";
-        source.statuses.set(
-            NAME,
-            SourceHealth::not(SourceState::Degraded, "polling, no event stream", remedy),
-        );
-        self.at(SOON, Later::List);
+        self.health = polling(source, dialect);
+        source.statuses.set(source.name, self.health.clone());
+        self.work.at(SOON, Later::Ask(Ask::List));
         true
     }
 
@@ -207,7 +149,7 @@ impl Follower {
             RuntimeEvent::Started { id, pid } if !self.table.is_sandbox(&id) => {
                 if let Some(entry) = self.table.entry(&id) {
                     entry.pid = Some(pid);
-                    self.ask(Ask::Inspect(id));
+                    self.work.ask(Ask::Inspect(id));
                 }
             }
             RuntimeEvent::Exited { id, exit_code, at } if !self.table.is_sandbox(&id) => {
@@ -217,22 +159,48 @@ impl Follower {
                 }
                 let Some(container) = entry.facts.clone() else {
                     entry.pending_exit = Some((exit_code, at));
-                    self.ask(Ask::Inspect(id));
+                    self.work.ask(Ask::Inspect(id));
                     return;
                 };
                 entry.exited = true;
+                if entry.ephemeral {
+                    return;
+                }
                 self.told_by_event(source, container, exit_code, at, true);
             }
             RuntimeEvent::Oom { id, at } if !self.table.is_sandbox(&id) => {
                 let notice = Observation::RuntimeOom {
                     instance: clean_name(&id),
                     at,
-                    source: EvidenceSource::Containerd,
+                    source: self.runtime.evidence(),
                 };
                 self.tell(notice).await;
             }
+            RuntimeEvent::Changed { id, ended } if !self.table.is_sandbox(&id) => self.on_changed(id, ended),
+            RuntimeEvent::Bare(event) => {
+                for observation in self
+                    .bare
+                    .on_event(event, |pid| procfs::memory_cgroup(&source.paths, pid).ok())
+                {
+                    self.tell(observation).await;
+                }
+                self.publish_running(source);
+            }
             _ => {}
         }
+    }
+
+    /// The runtime's own list and status are asked in any case; what the event said is for a container that is gone by then.
+    fn on_changed(&mut self, id: String, ended: Option<Box<events::Ended>>) {
+        let Some(entry) = self.table.entry(&id).filter(|entry| !entry.exited) else {
+            return;
+        };
+        if ended.is_some() {
+            entry.ended = ended;
+        } else {
+            self.work.at(SOON, Later::Ask(Ask::List));
+        }
+        self.work.ask(Ask::Inspect(id));
     }
 
     /// An end known from an event: read the log, tell both, ask for the reason later.
@@ -249,29 +217,29 @@ impl Follower {
         let exit = Exit {
             instance: id.clone(),
             record,
-            source: EvidenceSource::Containerd,
+            source: self.runtime.evidence(),
             live,
         };
         self.read_tail(source, container, at, Some(exit));
-        self.at(LATE_REASON, Later::Recheck(id));
+        self.work.at(LATE_REASON, Later::Ask(Ask::Recheck(id)));
     }
 
     /// Reads the log off the loop; the exit is told with it.
     fn read_tail(&mut self, source: &Containerd, container: Container, finished_at: UnixNanos, exit: Option<Exit>) {
         let (limits, redactor) = (source.tail, Arc::clone(&source.redactor));
         let path: Option<PathBuf> = container.log_path.clone();
-        self.calls.spawn_blocking(move || {
+        self.work.read(move || {
             let tail = path.map(|path| read_tail(&path, limits, &redactor));
             let tail = tail.unwrap_or_else(|| Ok(Tail::default())).unwrap_or_else(|error| {
                 tracing::debug!(error = %error, cause = %error.source, "no log tail");
                 Tail::default()
             });
-            Reply::Tailed(Tailed {
+            Tailed {
                 container,
                 finished_at,
                 tail,
                 exit,
-            })
+            }
         });
     }
 
@@ -285,12 +253,23 @@ impl Follower {
             Ok(Reply::Listed(Ok((containers, sandboxes)))) => {
                 self.on_list(source, &containers, sandboxes, period).await
             }
-            Ok(Reply::Listed(Err(error))) => return self.on_list_error(source, &error),
+            Ok(Reply::Listed(Err(error))) => {
+                self.work.answered(&Ask::List);
+                self.work.at(SOON, Later::Ask(Ask::List));
+                return self.on_silence(source, &error);
+            }
+            Ok(Reply::Alive(answer)) => {
+                self.work.answered(&Ask::Alive);
+                self.work.at(ALIVE, Later::Ask(Ask::Alive));
+                match answer {
+                    Ok(()) => source.statuses.set(source.name, self.health.clone()),
+                    Err(error) => return self.on_silence(source, &error),
+                }
+            }
             Ok(Reply::Inspected(id, answer)) => self.on_inspected(source, id, *answer).await,
-            Ok(Reply::Rechecked(Ok(answer))) => self.on_rechecked(answer).await,
-            Ok(Reply::Rechecked(Err(error))) => tracing::debug!(%error, "no late reason"),
+            Ok(Reply::Rechecked(id, answer)) => self.on_rechecked(id, *answer).await,
             Ok(Reply::Tailed(tailed)) => self.on_tail(source, tailed).await,
-            Err(failed) => tracing::error!(%failed, "a call to containerd ended badly"),
+            Err(failed) => tracing::error!(%failed, "a call to the runtime ended badly"),
         }
         true
     }
@@ -302,73 +281,111 @@ impl Follower {
         sandboxes: Vec<cri::PodSandbox>,
         period: Duration,
     ) {
-        self.asked.remove(&Ask::List);
+        self.work.answered(&Ask::List);
         self.live = true;
+        source.statuses.set(source.name, self.health.clone());
         let changes = self.table.reconcile(containers, sandboxes);
         for id in changes.removed {
             self.tell(Observation::Removed(clean_name(&id))).await;
         }
         for id in changes.inspect {
-            self.ask(Ask::Inspect(id));
+            self.work.ask(Ask::Inspect(id));
         }
         self.publish_running(source);
-        self.at(period, Later::List);
+        self.work.at(period, Later::Ask(Ask::List));
     }
 
-    fn on_list_error(&mut self, source: &Containerd, error: &CallError) -> bool {
-        self.asked.remove(&Ask::List);
-        source.statuses.set(
-            NAME,
-            SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy()),
-        );
-        self.at(SOON, Later::List);
+    /// A call failed. A runtime that hangs may go on later over the same connection; any other failure means a new one.
+    fn on_silence(&self, source: &Containerd, error: &CallError) -> bool {
+        let blind = SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy());
+        source.statuses.set(source.name, blind);
         matches!(error, CallError::Deadline { .. })
     }
 
-    async fn on_inspected(&mut self, source: &Containerd, id: String, answer: Result<Inspection, CallError>) {
-        self.asked.remove(&Ask::Inspect(id.clone()));
-        let (response, sandbox) = match answer {
-            Ok(inspection) => inspection,
-            Err(error) if error.is_not_found() => return self.table.forget(&id),
+    /// What is known of a container now: the answer, or what an event said when the runtime has forgotten it.
+    fn inspection(&mut self, id: &str, answer: Result<Inspection, CallError>) -> Option<Inspection> {
+        let ended = self.table.entry(id).and_then(|entry| entry.ended.take());
+        let ended = ended.map(|ended| {
+            let info = std::collections::HashMap::new();
+            let status = Some(ended.status);
+            (cri::ContainerStatusResponse { status, info }, ended.sandbox)
+        });
+        match answer {
+            Ok((mut response, sandbox)) => {
+                // Asked before the end, answered after it was told.
+                let runs = response.status.as_ref().is_some_and(is_running);
+                if let Some((ended, _)) = ended.filter(|_| runs) {
+                    response.status = ended.status;
+                }
+                Some((response, sandbox))
+            }
+            Err(error) if error.is_not_found() => {
+                if ended.is_none() {
+                    self.table.forget(id);
+                }
+                ended
+            }
             Err(error) => {
                 tracing::warn!(id, %error, "cannot inspect a container");
-                return self.at(SOON, Later::List);
+                self.work.at(SOON, Later::Ask(Ask::List));
+                None
             }
+        }
+    }
+
+    async fn on_inspected(&mut self, source: &Containerd, id: String, answer: Result<Inspection, CallError>) {
+        self.work.answered(&Ask::Inspect(id.clone()));
+        let Some((response, sandbox)) = self.inspection(&id, answer) else {
+            return;
         };
         let Some(status) = &response.status else { return };
-        let Some(mut container) = describe::container(&response, sandbox.as_ref()) else {
+        let Some(mut container) = describe::container(self.runtime, &response, sandbox.as_ref()) else {
             return;
         };
         let first_list = self.first_list;
         let Some(entry) = self.table.entry(&id) else { return };
         container.pid = container.pid.or(entry.pid);
+        add_cgroup(source, &mut container);
         let limit = container.memory_limit;
         entry.facts = Some(container.clone());
-        let ended = describe::exit(status, limit, !first_list).filter(|_| !entry.exited);
+        entry.ephemeral = describe::is_ephemeral(&response);
+        let ended = describe::exit(self.runtime, status, limit, !first_list).filter(|_| !entry.exited);
         let pending = entry.pending_exit.take().filter(|_| !entry.exited && ended.is_none());
         entry.exited |= ended.is_some() || pending.is_some();
+        let no_news = entry.ephemeral;
         self.tell(Observation::Container(container.clone())).await;
-        if let Some(exit) = ended {
+        if no_news {
+            tracing::debug!(id, "a container for looking into a pod");
+        } else if let Some(exit) = ended {
+            if exit.live {
+                self.work.at(LATE_REASON, Later::Ask(Ask::Recheck(id)));
+            }
             self.read_tail(source, container, exit.record.finished_at, Some(exit));
         } else if let Some((code, at)) = pending {
             self.told_by_event(source, container, code, at, true);
         }
-        if !self.asked.iter().any(|ask| matches!(ask, Ask::Inspect(_))) {
+        if !self.work.is_inspecting() {
             self.first_list = false;
         }
         self.publish_running(source);
     }
 
-    async fn on_rechecked(&mut self, answer: cri::ContainerStatusResponse) {
-        let Some(status) = &answer.status else { return };
-        self.asked.remove(&Ask::Recheck(status.id.clone()));
+    async fn on_rechecked(&mut self, id: String, answer: Result<cri::ContainerStatusResponse, CallError>) {
         let limit = self
             .table
-            .get(&status.id)
+            .get(&id)
             .and_then(|e| e.facts.as_ref())
             .and_then(|f| f.memory_limit);
-        if let Some(exit) = describe::exit(status, limit, true) {
-            self.tell(Observation::Exit(exit)).await;
+        self.work.answered(&Ask::Recheck(id));
+        match answer {
+            Ok(answer) => {
+                let exit = answer.status.as_ref();
+                let exit = exit.and_then(|status| describe::exit(self.runtime, status, limit, true));
+                if let Some(exit) = exit {
+                    self.tell(Observation::Exit(exit)).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "no late reason"),
         }
     }
 
@@ -394,7 +411,7 @@ impl Follower {
             self.tell(Observation::Exit(exit)).await;
         }
         if first {
-            self.at(LATE_LOG, Later::Tail(Box::new(container), finished_at));
+            self.work.at(LATE_LOG, Later::Tail(Box::new(container), finished_at));
         } else if !tail.lines.is_empty() {
             let record = LogRecord {
                 finding: Key::exit(&instance, finished_at),
@@ -411,23 +428,25 @@ impl Follower {
     }
 
     fn on_time(&mut self, source: &Containerd) {
-        let Some((_, later)) = self.later.pop_first() else {
-            return;
-        };
-        match later {
-            Later::List => self.ask(Ask::List),
-            Later::Recheck(id) => self.ask(Ask::Recheck(id)),
-            Later::Tail(container, finished_at) => self.read_tail(source, *container, finished_at, None),
+        match self.work.take_due() {
+            Some(Later::Ask(ask)) => self.work.ask(ask),
+            Some(Later::Tail(container, finished_at)) => self.read_tail(source, *container, finished_at, None),
+            None => {}
         }
     }
 
-    fn publish_running(&self, source: &Containerd) {
-        source.running.send_if_modified(|held| {
-            let running = self.table.running();
-            let changed = *held != running;
-            *held = running;
-            changed
+    /// Changes only its own part: another runtime of this node tells its containers to the same place.
+    fn publish_running(&mut self, source: &Containerd) {
+        let mut running = self.table.running();
+        running.extend(self.bare.running());
+        if running == self.told_running {
+            return;
+        }
+        source.running.send_modify(|held| {
+            held.retain(|instance, _| !self.told_running.contains_key(instance));
+            held.extend(running.clone());
         });
+        self.told_running = running;
     }
 
     /// A full queue makes this source wait; its events then wait in their own queue.
@@ -438,18 +457,17 @@ impl Follower {
     }
 }
 
-/// Events, their refusal, or the end of the stream.
-type Events = mpsc::Receiver<Result<RuntimeEvent, Status>>;
-
-/// The next event; pends for ever when there is no stream.
-async fn receive(events: &mut Option<Events>) -> Option<Result<RuntimeEvent, Status>> {
-    match events {
-        Some(events) => events.recv().await,
-        None => std::future::pending().await,
+/// Runtimes that do not tell the cgroup (cri-dockerd) tell the pid.
+fn add_cgroup(source: &Containerd, container: &mut Container) {
+    if !container.subject.cgroup.is_empty() {
+        return;
     }
+    let path = container
+        .pid
+        .and_then(|pid| procfs::memory_cgroup(&source.paths, pid).ok());
+    container.subject.cgroup = path.unwrap_or_default();
 }
 
-/// Whether the runtime offers no events at all, so that polling is the best there is.
-fn is_unsupported(status: &Status) -> bool {
-    matches!(status.code(), Code::Unimplemented | Code::PermissionDenied)
+fn is_running(status: &cri::ContainerStatus) -> bool {
+    status.state() == cri::ContainerState::ContainerRunning
 }

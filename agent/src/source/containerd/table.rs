@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use inquest_proto::runtime::v1 as cri;
 
+use super::events::Ended;
 use crate::{observation::Container, source::kill_counter::Running};
 
 /// Most containers followed; a node of 500 pods has fewer.
@@ -20,6 +21,10 @@ pub(super) struct Entry {
     pub(super) exited: bool,
     /// An end that waits for the inspection: exit code and time from the event.
     pub(super) pending_exit: Option<(i32, inquest_shared::clock::UnixNanos)>,
+    /// An end as an event described it, in case the runtime has forgotten the container when it is asked.
+    pub(super) ended: Option<Box<Ended>>,
+    /// Its end is no news: somebody's look into a running pod.
+    pub(super) ephemeral: bool,
 }
 
 /// All containers by id.
