@@ -38,6 +38,7 @@ use crate::{
         kill_counter::{self, KillCounters, Running},
         kmsg,
         log_tail::TailLimits,
+        pod_logs::{self, PodLogs},
         redact::Redactor,
     },
     spool::{Limits, Shed, Spool},
@@ -146,6 +147,7 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
     };
     start_containerd(&parts, &sources, &running, &outputs)?;
     start_cri(&parts, &sources, &running, &outputs)?;
+    start_pod_logs(&parts, &sources, running, outputs)?;
     let bell = Bell::new().context("descriptors")?;
     start_counters(&parts, &sources, running_now, observations.clone(), bell.clone());
     start_kmsg(&parts, &sources, observations, bell)?;
@@ -327,12 +329,8 @@ fn start_runtime(
     running: &watch::Sender<Running>,
     outputs: &Outputs,
 ) -> anyhow::Result<()> {
+    let tail = tail_limits(parts)?;
     let redactor = Arc::clone(&parts.redactor);
-    let tail = &parts.config.log_tail;
-    let tail = TailLimits {
-        bytes: tail.max_bytes.0,
-        lines: usize::try_from(tail.max_lines)?,
-    };
     let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
     let (config, paths, running, outputs) = (config.clone(), parts.paths.clone(), running.clone(), outputs.clone());
     stage.spawn(name, Restart::OnFailure, move |token| {
@@ -375,6 +373,44 @@ fn start_reload(parts: &Parts, stage: &Stage, reload: Reload) {
             }
         },
     );
+}
+
+/// How much of a log is read.
+fn tail_limits(parts: &Parts) -> anyhow::Result<TailLimits> {
+    let tail = &parts.config.log_tail;
+    Ok(TailLimits {
+        bytes: tail.max_bytes.0,
+        lines: usize::try_from(tail.max_lines)?,
+    })
+}
+
+fn start_pod_logs(
+    parts: &Parts,
+    stage: &Stage,
+    running: watch::Sender<Running>,
+    outputs: Outputs,
+) -> anyhow::Result<()> {
+    let tail = tail_limits(parts)?;
+    let redactor = Arc::clone(&parts.redactor);
+    let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
+    let (folder, paths) = (parts.config.container_logs.clone(), parts.paths.clone());
+    stage.spawn(pod_logs::NAME, Restart::OnFailure, move |token| {
+        let source = PodLogs {
+            folder: folder.clone(),
+            paths: paths.clone(),
+            tail,
+            redactor: Arc::clone(&redactor),
+            clock: Arc::clone(&clock),
+            statuses: statuses.clone(),
+            running: running.clone(),
+        };
+        let outputs = outputs.clone();
+        async move {
+            source.run(outputs, token).await;
+            Ok(())
+        }
+    });
+    Ok(())
 }
 
 fn start_log_spool(parts: &Parts, stage: &Stage, queue: mpsc::Receiver<LogRecord>) {

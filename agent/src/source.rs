@@ -8,6 +8,7 @@ pub mod cri;
 pub mod kill_counter;
 pub mod kmsg;
 pub mod log_tail;
+pub mod pod_logs;
 pub mod redact;
 mod statuses;
 

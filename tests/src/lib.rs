@@ -5,6 +5,8 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod call_recorder;
+pub mod cri_server;
 pub mod folder;
 pub mod http;
 pub mod oracle;

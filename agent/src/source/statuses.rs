@@ -100,6 +100,12 @@ impl Statuses {
         });
     }
 
+    /// State of one source; `None` while it has said nothing.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<SourceState> {
+        self.map.borrow().get(name).map(|(health, _)| health.state)
+    }
+
     /// Told whenever a state changes.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<BTreeMap<&'static str, (SourceHealth, UnixNanos)>> {

@@ -29,6 +29,9 @@ pub struct AgentConfig {
     pub sources: Sources,
     /// `host.proc`: where the host's procfs is mounted. Default `/proc`.
     pub host_proc: PathBuf,
+    /// `host.container_logs`: the kubelet's folder of log links, read only where no runtime can be asked. Default
+    /// `/var/log/containers`.
+    pub container_logs: PathBuf,
     /// `log_tail.*`: how much of a dead container's log is kept.
     pub log_tail: LogTail,
     /// `redaction.patterns`: regular expressions whose matches are blanked before a log line
@@ -134,6 +137,12 @@ impl Schema for AgentConfig {
     }
 
     fn read(section: &mut Section<'_, '_>) -> Self {
+        let (host_proc, container_logs) = section.section("host", |s| {
+            (
+                s.value("proc", PathBuf::from("/proc")),
+                s.value("container_logs", PathBuf::from("/var/log/containers")),
+            )
+        });
         Self {
             node_name: section.section("node", |s| s.optional("name")),
             aggregator: section.section("aggregator", AggregatorAddress::read),
@@ -144,7 +153,8 @@ impl Schema for AgentConfig {
                 logs_max: at_least(s, "logs_max", ByteSize::mib(8), &LEAST_SPOOL),
             }),
             sources: section.section("sources", Sources::read),
-            host_proc: section.section("host", |s| s.value("proc", PathBuf::from("/proc"))),
+            host_proc,
+            container_logs,
             log_tail: section.section("log_tail", |s| LogTail {
                 max_lines: s.value("max_lines", 200),
                 max_bytes: s.value("max_bytes", ByteSize::kib(16)),

@@ -32,9 +32,15 @@ impl Fusion {
             .map_or_else(unnamed, |c| c.subject.clone());
         let mut evidence = EvidenceSet::default();
         let position = position(&exit.instance, at);
+        // An end that only the log tells lies beside the lines of the log.
+        let of_log = if exit.source == EvidenceSource::Log {
+            "#next"
+        } else {
+            ""
+        };
         evidence.insert(
             exit.source,
-            position.clone(),
+            format!("{position}{of_log}"),
             Evidence {
                 at,
                 fact: Fact::RuntimeExit(exit.record.clone()),
