@@ -268,7 +268,7 @@ impl Follower {
             }
             Ok(Reply::Inspected(id, answer)) => self.on_inspected(source, id, *answer).await,
             Ok(Reply::Rechecked(id, answer)) => self.on_rechecked(id, *answer).await,
-            Ok(Reply::Tailed(tailed)) => self.on_tail(source, tailed).await,
+            Ok(Reply::Tailed(tailed)) => self.on_tail(source, *tailed).await,
             Err(failed) => tracing::error!(%failed, "a call to the runtime ended badly"),
         }
         true

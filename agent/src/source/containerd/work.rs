@@ -45,7 +45,7 @@ pub(super) enum Reply {
     Inspected(String, Box<Result<Inspection, CallError>>),
     Rechecked(String, Box<Result<cri::ContainerStatusResponse, CallError>>),
     Alive(Result<(), CallError>),
-    Tailed(Tailed),
+    Tailed(Box<Tailed>),
 }
 
 /// A log tail that was read, with the exit that waits for it or, the second time, without.
@@ -135,7 +135,7 @@ impl Work {
 
     /// Reads off the loop.
     pub(super) fn read(&mut self, read: impl FnOnce() -> Tailed + Send + 'static) {
-        self.reads.spawn_blocking(move || Reply::Tailed(read()));
+        self.reads.spawn_blocking(move || Reply::Tailed(Box::new(read())));
     }
 
     /// The next answer; pends while nothing is under way. Dropping the future loses nothing.
