@@ -5,3 +5,4 @@ mod log_reader;
 mod runtime_hang;
 mod runtime_jobs;
 mod runtime_restart;
+mod reload;

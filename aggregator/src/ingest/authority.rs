@@ -162,7 +162,7 @@ impl Authority {
             pem
         } else {
             let pem = self_signed(&key, now)?;
-            file::write(&cert_path, &pem)?;
+            file::write_public(&cert_path, &pem)?;
             pem
         };
         if !names::is_for_key(&cert_pem, &key) {

@@ -1,4 +1,4 @@
-//! Files of the authority: readable by their owner only, replaced whole or not at all.
+//! Files of the authority: keys readable by their owner only, and all replaced whole or not at all.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -35,14 +35,24 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, AuthorityError> {
     }
 }
 
-/// Writes beside the file, syncs, and renames, so that a crash leaves the old or the new content.
+/// Writes what only the owner may read.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), AuthorityError> {
+    write_as(path, text, 0o600)
+}
+
+/// Writes what everybody may read: a certificate, which agents of another user need.
+pub(super) fn write_public(path: &Path, text: &str) -> Result<(), AuthorityError> {
+    write_as(path, text, 0o644)
+}
+
+/// Writes beside the file, syncs, and renames, so that a crash leaves the old or the new content.
+fn write_as(path: &Path, text: &str, mode: u32) -> Result<(), AuthorityError> {
     let beside = path.with_added_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&beside)
         .map_err(failed("write", &beside))?;
     file.write_all(text.as_bytes())

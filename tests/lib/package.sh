@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# The suite `package`: what ships is built, packed and run as its users run it, on a dockerd of its own.
+
+# Bytes of the agent's image: one layer with one static program.
+AGENT_IMAGE_MAX=8000000
+
+# docker_as_user ARGUMENTS...: the command line against the private daemon
+docker_here() { DOCKER_HOST=unix://$package_dir/docker.sock docker "$@"; }
+
+compose_here() {
+  DOCKER_HOST=unix://$package_dir/docker.sock docker-compose --project-name inquest-package \
+    --project-directory "$package_dir/compose" -f "$package_dir/compose/compose.yaml" \
+    -f "$package_dir/compose/compose.kernel-log.yaml" "$@"
+}
+
+# A daemon in a network namespace of its own: its bridges and addresses are nobody else's.
+start_dockerd() {
+  mkdir -p "$package_dir"
+  ip netns add "$package_net" || return
+  nsenter --net="/run/netns/$package_net" ip link set lo up || return
+  nsenter --net="/run/netns/$package_net" dockerd -H "unix://$package_dir/docker.sock" --data-root "$package_dir/data" \
+    --exec-root "$package_dir/exec" --pidfile "$package_dir/pid" --iptables=false --ip6tables=false --bridge=none \
+    --exec-opt native.cgroupdriver=cgroupfs >"$package_dir/dockerd.log" 2>&1 &
+  dockerd_pid=$!
+  until_true 60 docker_here version >/dev/null 2>&1
+}
+
+stop_dockerd() {
+  if [[ -e $package_dir/compose/compose.yaml ]]; then compose_here down --volumes --timeout 10 || true; fi
+  if [[ -n ${dockerd_pid:-} ]]; then
+    kill -TERM "$dockerd_pid" 2>/dev/null || true
+    wait "$dockerd_pid" 2>/dev/null || true
+  fi
+  ip netns delete "$package_net" 2>/dev/null || true
+  rm -rf "$package_dir"
+}
+
+# until_true SECONDS COMMAND...: tries it until it succeeds
+until_true() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < end)) || return 1
+    sleep 0.3
+  done
+}
+
+archives_are_whole() {
+  (cd "$package_out" && sha256sum --check --strict SHA256SUMS) || return
+  local name
+  for name in inquest-agent inquest-aggregator inquest; do
+    tar -tzf "$package_out/$name"-[0-9]*-linux-*.tar.gz | grep -q "/$name$" || return
+  done
+}
+
+images_fit() {
+  docker_here build -q --network=none -t inquest-agent -f deploy/docker/Containerfile.agent "$package_kit" || return
+  docker_here build -q --network=none -t inquest-aggregator -f deploy/docker/Containerfile.aggregator "$package_kit" || return
+  local bytes
+  bytes=$(docker_here image inspect -f '{{.Size}}' inquest-agent) || return
+  echo "image of the agent: $bytes bytes; of the aggregator: $(docker_here image inspect -f '{{.Size}}' inquest-aggregator)"
+  ((bytes <= AGENT_IMAGE_MAX))
+}
+
+import_busybox() {
+  local root=$package_dir/busybox
+  mkdir -p "$root/bin"
+  cp "$(PATH="$PATH:/usr/sbin:/sbin" command -v busybox)" "$root/bin/busybox"
+  ln -s busybox "$root/bin/tail"
+  tar -C "$root" -cf - . | docker_here import - busybox >/dev/null
+}
+
+compose_is_up() {
+  mkdir -p "$package_dir/compose"
+  cp deploy/compose.yaml deploy/compose.kernel-log.yaml "$package_dir/compose/"
+  (umask 022 && head -c 32 /dev/urandom | base64 >"$package_dir/compose/bootstrap")
+  INQUEST_RUNTIME_DIR=$package_dir/exec/containerd compose_here up -d || return
+  until_true 60 node_is_connected
+}
+
+node_is_connected() { compose_here exec -T aggregator /inquest nodes -o json | grep -q '"connected": *true'; }
+
+alert_is_told() { compose_here logs --no-color aggregator | grep -q 'OOM'; }
+
+a_death_is_told() {
+  docker_here run --rm --network=none --memory 16m --name victim busybox /bin/tail /dev/zero
+  until_true 30 alert_is_told || {
+    compose_here logs --no-color --tail 50
+    return 1
+  }
+  compose_here logs --no-color aggregator | grep -m 3 -A 4 'OOM'
+}
+
+suite_package() {
+  local failed=0 dockerd_pid=''
+  package_dir=$(mktemp -d) package_net=inquest-package-$$
+  package_out=$target/release-archives package_kit=$target/release-kit
+  trap stop_dockerd EXIT
+  check "release builds and packs" deploy/release --out "$package_out" --kit "$package_kit"
+  check "archives match their checksums" archives_are_whole
+  check "a private dockerd starts" start_dockerd
+  check "images are built and small" images_fit
+  check "an image for the victim" import_busybox
+  check "compose starts both, and the agent connects" compose_is_up
+  check "a container that dies is told on the aggregator's standard output" a_death_is_told
+  return "$failed"
+}
