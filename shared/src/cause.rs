@@ -33,7 +33,7 @@ pub fn judge(evidence: &EvidenceSet) -> Verdict {
 #[must_use]
 pub const fn settle(cause: Cause) -> Duration {
     match cause {
-        Cause::KilledUnknown | Cause::StoppedBy => WAIT_FOR_CONTEXT,
+        Cause::KilledUnknown | Cause::StoppedBy | Cause::KilledBy => WAIT_FOR_CONTEXT,
         _ => Duration::ZERO,
     }
 }

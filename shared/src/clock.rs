@@ -43,6 +43,13 @@ impl UnixNanos {
         self.0.div_euclid(1_000_000)
     }
 
+    /// Reads RFC 3339, as runtimes write it; `None` for anything else and for years that 64 bits cannot hold.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let stamp: jiff::Timestamp = text.parse().ok()?;
+        i64::try_from(stamp.as_nanosecond()).ok().map(Self)
+    }
+
     /// Whole seconds since the epoch, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> i64 {

@@ -12,7 +12,7 @@ mod verdict;
 pub use coded::UnknownCode;
 pub use evidence::{
     CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, MAX_EVIDENCE,
-    MemoryConsumer, RuntimeExit,
+    MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest,
 };
 pub use finding::{Discovery, Finding, FindingKind};
 pub use incident::{

@@ -2,7 +2,7 @@
 
 mod failpoints;
 mod log_reader;
+mod reload;
 mod runtime_hang;
 mod runtime_jobs;
 mod runtime_restart;
-mod reload;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::exit_code::{Signal, meaning};
 use crate::{
     clock::UnixNanos,
-    model::{EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, RuntimeExit},
+    model::{EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, RequestKind, RuntimeExit},
 };
 
 /// Counter of processes that the kernel killed for memory (`memory.events`, `memory.oom_control`, `/proc/vmstat`).
@@ -84,6 +84,20 @@ impl<'a> Facts<'a> {
     /// Whether the container is known to have ended in any other way than by SIGKILL.
     pub fn ended_otherwise(&self) -> bool {
         self.code().is_some() && !self.died_of_sigkill()
+    }
+
+    /// Whether the runtime was asked for this before the end.
+    pub fn was_asked_to(&self, kind: RequestKind) -> bool {
+        self.exit.is_some() && self.evidence.requests().any(|request| request.kind == kind)
+    }
+
+    /// Whether the container died of the very signal that the runtime was asked to send.
+    pub fn died_of_request(&self) -> bool {
+        let sent = |signal: Signal| {
+            let mut asked = self.evidence.requests();
+            asked.any(|request| request.kind == RequestKind::Kill && request.signal == signal.number())
+        };
+        self.signal().is_some_and(sent)
     }
 
     /// The signal that the code names.

@@ -27,6 +27,7 @@ pub fn more_specific(new: Cause, old: Cause) -> bool {
         Cause::Unknown => new != Cause::Unknown,
         Cause::KilledUnknown => new == Cause::OomReported || KERNEL_OOM.contains(&new) || SENDERS.contains(&new),
         Cause::StoppedBy => SENDERS.contains(&new),
+        Cause::KilledBy => new == Cause::PlannedStop,
         Cause::OomReported => KERNEL_OOM.contains(&new),
         Cause::OomChild => new == Cause::OomLimit,
         Cause::AppError => new == Cause::CannotStart,

@@ -6,7 +6,7 @@
 //! sometimes wrong, 60 and less an honest guess.
 
 use super::facts::{Exit, Facts, Kill, LOST_REASONS};
-use crate::model::{Cause, LimitLevel, Severity, Verdict};
+use crate::model::{Cause, LimitLevel, RequestKind, Severity, Verdict};
 
 /// One row.
 struct Row {
@@ -69,6 +69,15 @@ static ROWS: &[Row] = &[
     row(Cause::OomLimit, 50, Severity::Medium, |f| {
         f.node_step && f.exit.is_none()
     }),
+    // The runtime was asked for the end. Who asked is not known to the node, but that somebody wanted it is. A removal
+    // that follows a kill says that the container was not to come back.
+    row(Cause::PlannedStop, 90, Severity::Info, |f| {
+        f.was_asked_to(RequestKind::Stop)
+    }),
+    row(Cause::PlannedStop, 85, Severity::Info, |f| {
+        f.died_of_request() && f.was_asked_to(RequestKind::Remove)
+    }),
+    row(Cause::KilledBy, 95, Severity::High, |f| f.died_of_request()),
     // The runtime's word. On cgroup v1 siblings of the victim get the notice too.
     row(Cause::OomReported, 90, Severity::High, |f| {
         f.message_has(&["oom-killed"])

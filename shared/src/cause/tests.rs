@@ -9,6 +9,8 @@ use crate::{
     },
 };
 
+mod requests;
+
 type Item = (EvidenceSource, &'static str, Fact);
 
 fn set(items: Vec<Item>) -> EvidenceSet {
@@ -383,6 +385,7 @@ fn proof_is_told_at_once_and_doubt_waits_for_context() {
     }
     assert_eq!(settle(Cause::KilledUnknown), Duration::from_secs(3));
     assert_eq!(settle(Cause::StoppedBy), Duration::from_secs(3));
+    assert_eq!(settle(Cause::KilledBy), Duration::from_secs(3));
 }
 
 #[test]

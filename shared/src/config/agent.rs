@@ -76,6 +76,8 @@ pub struct Sources {
     pub containerd: ContainerdSource,
     /// `sources.cri.*`: a runtime that speaks CRI and is not containerd.
     pub cri: ContainerdSource,
+    /// `sources.docker.*`: the Docker engine.
+    pub docker: DockerSource,
 }
 
 /// The kernel log.
@@ -115,6 +117,17 @@ pub struct ContainerdSource {
     pub reconcile: ConfigDuration,
     /// `events`: subscribe to the runtime's events. Default `true`.
     pub events: bool,
+}
+
+/// The Docker engine.
+#[derive(Debug, Clone)]
+pub struct DockerSource {
+    /// `sources.docker.enabled`. Default `true`.
+    pub enabled: bool,
+    /// `sources.docker.socket`: candidates; the first that exists is used. Default: `/run/docker.sock`.
+    pub socket: Vec<PathBuf>,
+    /// `sources.docker.reconcile`: time between two listings that make up for events that got lost. Default `30s`.
+    pub reconcile: ConfigDuration,
 }
 
 /// The last lines of a dead container.
@@ -193,6 +206,11 @@ impl Sources {
             }),
             containerd: section.section("containerd", |s| ContainerdSource::read(s, &CONTAINERD_SOCKETS)),
             cri: section.section("cri", |s| ContainerdSource::read(s, &CRI_SOCKETS)),
+            docker: section.section("docker", |s| DockerSource {
+                enabled: s.value("enabled", true),
+                socket: s.list("socket", vec![PathBuf::from("/run/docker.sock")]),
+                reconcile: positive(s, "reconcile", ConfigDuration::from_secs(30)),
+            }),
         }
     }
 }

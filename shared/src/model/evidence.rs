@@ -50,6 +50,27 @@ coded_enum! {
     }
 }
 
+coded_enum! {
+    /// What somebody asked of a runtime.
+    RequestKind, "runtime request" {
+        /// To end by itself: the stop signal, or the runtime's own stop.
+        Stop = 1, "stop";
+        /// To be ended by a signal.
+        Kill = 2, "kill";
+        /// To be removed once it has ended.
+        Remove = 3, "remove";
+    }
+}
+
+/// What somebody asked of a runtime before the end. Runtimes do not say who.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeRequest {
+    /// What.
+    pub kind: RequestKind,
+    /// Signal that the runtime sent; 0 when none.
+    pub signal: u8,
+}
+
 /// A process in the kernel's report, with its memory (resident + swapped + page tables).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemoryConsumer {
@@ -162,6 +183,8 @@ pub enum Fact {
     LogExcerpt(LogExcerpt),
     /// The kernel ring dropped this many records unread.
     KernelLoss(u64),
+    /// The runtime was asked to end the container.
+    RuntimeRequest(RuntimeRequest),
 }
 
 /// One fact with its time. Source and position, the key of the set, name it.
@@ -263,6 +286,14 @@ impl EvidenceSet {
     #[must_use]
     pub fn has_runtime_oom(&self) -> bool {
         self.0.values().any(|e| e.fact == Fact::RuntimeOom)
+    }
+
+    /// What was asked of the runtime before the end.
+    pub fn requests(&self) -> impl Iterator<Item = RuntimeRequest> {
+        self.iter().filter_map(|(_, _, e)| match e.fact {
+            Fact::RuntimeRequest(request) => Some(request),
+            _ => None,
+        })
     }
 
     /// Counters named `counter` that rose, with how far.

@@ -10,11 +10,11 @@ use super::{
 use crate::{
     cause::{
         Hint,
-        exit_code::meaning,
+        exit_code::{Signal, meaning},
         facts::{Facts, Kill, OOM_KILL},
         hints,
     },
-    model::{Cause, CounterStep, EvidenceSet, LimitLevel},
+    model::{Cause, CounterStep, EvidenceSet, LimitLevel, RequestKind, RuntimeRequest},
 };
 
 /// Shown bytes of a process name.
@@ -39,6 +39,7 @@ pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
             )
             .to_owned(),
         ),
+        Cause::KilledBy | Cause::PlannedStop => request_line(facts, lang),
         Cause::AppError | Cause::FaultSignal | Cause::CannotStart => {
             telling_sign(facts).map(|hint| hint_text(&hint, lang))
         }
@@ -161,6 +162,28 @@ fn reported_line(facts: &Facts<'_>, lang: Lang) -> String {
     let space = lang.pick(" ", "");
     let caveat = lang.pick("no kernel evidence was seen", "未见内核证据");
     format!("{by}{space}{word}{}{caveat}", lang.semicolon())
+}
+
+/// Which runtime was asked for the end. No runtime tells who asked.
+fn request_line(facts: &Facts<'_>, lang: Lang) -> Option<String> {
+    let of = |kind| move |request: &RuntimeRequest| request.kind == kind;
+    let requests = || facts.evidence.requests();
+    let stop = requests().find(of(RequestKind::Stop));
+    let request = stop.or_else(|| requests().find(of(RequestKind::Kill)))?;
+    let by = facts.exit.map(|exit| source_name(exit.source, lang))?;
+    let what = match (request.kind, Signal::new(request.signal)) {
+        (RequestKind::Stop, _) => lang.pick("stop it", "停止它").to_owned(),
+        (_, Some(signal)) => match lang {
+            Lang::En => format!("send {signal}"),
+            Lang::Zh => format!("发送 {signal}"),
+        },
+        (_, None) => lang.pick("kill it", "杀死它").to_owned(),
+    };
+    let caveat = lang.pick("it does not say who asked", "未说明请求者");
+    Some(match lang {
+        Lang::En => format!("{by} was asked to {what}; {caveat}"),
+        Lang::Zh => format!("{by} 被要求{what}；{caveat}"),
+    })
 }
 
 /// The runtime's message, else what the code usually means, else that nothing is known.

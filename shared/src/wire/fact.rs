@@ -7,7 +7,8 @@ use crate::{
     clock::UnixNanos,
     model::{
         Cause, CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt,
-        MAX_EVIDENCE, MemoryConsumer, RuntimeExit, Severity, Untrusted, Verdict, clean_name,
+        MAX_EVIDENCE, MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, Severity, Untrusted, Verdict,
+        clean_name,
     },
 };
 
@@ -51,6 +52,10 @@ impl From<&Fact> for pb::evidence::Fact {
                 truncated: log.truncated,
             }),
             Fact::KernelLoss(records) => Self::KernelLoss(pb::KernelLoss { records: *records }),
+            Fact::RuntimeRequest(request) => Self::RuntimeRequest(pb::RuntimeRequest {
+                kind: request.kind.number(),
+                signal: u32::from(request.signal),
+            }),
         }
     }
 }
@@ -114,6 +119,7 @@ impl TryFrom<pb::evidence::Fact> for Fact {
             Wire::RuntimeOom(pb::RuntimeOom {}) => Self::RuntimeOom,
             Wire::LogExcerpt(log) => Self::LogExcerpt(log.try_into()?),
             Wire::KernelLoss(loss) => Self::KernelLoss(loss.records),
+            Wire::RuntimeRequest(request) => Self::RuntimeRequest(request.try_into()?),
         })
     }
 }
@@ -153,6 +159,20 @@ impl TryFrom<pb::KernelKill> for KernelKill {
             partial: kill.partial,
             main_process: kill.main_process,
         })
+    }
+}
+
+impl TryFrom<pb::RuntimeRequest> for RuntimeRequest {
+    type Error = WireError;
+
+    fn try_from(request: pb::RuntimeRequest) -> Result<Self, WireError> {
+        let kind = RequestKind::from_number(request.kind).ok_or(WireError::Number {
+            field: "runtime_request.kind",
+            number: request.kind,
+        })?;
+        // A number that is no signal of Linux says nothing about the end.
+        let signal = u8::try_from(request.signal).unwrap_or_default();
+        Ok(Self { kind, signal })
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn describe(fact: &Fact) -> String {
             )
         }
         Fact::KernelLoss(records) => format!("kernel_loss records={records}"),
+        Fact::RuntimeRequest(request) => format!("runtime_request kind={} signal={}", request.kind, request.signal),
     }
 }
 
