@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{EvidenceSource, LogExcerpt, RuntimeExit, Subject},
+    model::{EvidenceSource, LogExcerpt, RuntimeExit, RuntimeRequest, Subject},
 };
 
 use crate::host::kmsg::{Gap, Stamped};
@@ -38,6 +38,17 @@ pub enum Observation {
     RuntimeOom {
         /// Which container.
         instance: String,
+        /// When the runtime says it was.
+        at: UnixNanos,
+        /// Which runtime says so.
+        source: EvidenceSource,
+    },
+    /// Somebody asked the runtime to end a container.
+    RuntimeRequest {
+        /// Which instance.
+        instance: String,
+        /// What was asked.
+        request: RuntimeRequest,
         /// When the runtime says it was.
         at: UnixNanos,
         /// Which runtime says so.

@@ -35,7 +35,8 @@ use crate::{
         SourceHealth, SourceState, Statuses,
         containerd::{self, Containerd, Outputs},
         cri,
-        kill_counter::{self, KillCounters, Running},
+        docker::{self, Docker},
+        kill_counter::{self, Announced, KillCounters},
         kmsg,
         log_tail::TailLimits,
         pod_logs::{self, PodLogs},
@@ -139,12 +140,13 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
     );
     let (observations, queue) = mpsc::channel(OBSERVATIONS);
     let (logs, log_queue) = mpsc::channel(LOG_RECORDS);
-    let (running, running_now) = watch::channel(Running::new());
+    let (running, running_now) = watch::channel(Announced::new());
     start_uplink(&parts, &uplink);
     let outputs = Outputs {
         observations: observations.clone(),
         logs,
     };
+    start_docker(&parts, &sources, running.clone(), outputs.clone())?;
     start_containerd(&parts, &sources, &running, &outputs)?;
     start_cri(&parts, &sources, &running, &outputs)?;
     start_pod_logs(&parts, &sources, running, outputs)?;
@@ -255,7 +257,7 @@ fn start_kmsg(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>, bell
 fn start_counters(
     parts: &Parts,
     stage: &Stage,
-    running: watch::Receiver<Running>,
+    running: watch::Receiver<Announced>,
     out: mpsc::Sender<Observation>,
     bell: Bell,
 ) {
@@ -290,7 +292,7 @@ fn start_counters(
 fn start_containerd(
     parts: &Parts,
     stage: &Stage,
-    running: &watch::Sender<Running>,
+    running: &watch::Sender<Announced>,
     outputs: &Outputs,
 ) -> anyhow::Result<()> {
     let config = &parts.config.sources.containerd;
@@ -307,7 +309,12 @@ fn start_containerd(
 }
 
 /// CRI-O and cri-dockerd. A socket that the containerd source reads is left to it, so that nothing is told twice.
-fn start_cri(parts: &Parts, stage: &Stage, running: &watch::Sender<Running>, outputs: &Outputs) -> anyhow::Result<()> {
+fn start_cri(
+    parts: &Parts,
+    stage: &Stage,
+    running: &watch::Sender<Announced>,
+    outputs: &Outputs,
+) -> anyhow::Result<()> {
     let sources = &parts.config.sources;
     if !sources.cri.enabled {
         return Ok(());
@@ -326,7 +333,7 @@ fn start_runtime(
     stage: &Stage,
     name: &'static str,
     config: &ContainerdSource,
-    running: &watch::Sender<Running>,
+    running: &watch::Sender<Announced>,
     outputs: &Outputs,
 ) -> anyhow::Result<()> {
     let tail = tail_limits(parts)?;
@@ -387,7 +394,7 @@ fn tail_limits(parts: &Parts) -> anyhow::Result<TailLimits> {
 fn start_pod_logs(
     parts: &Parts,
     stage: &Stage,
-    running: watch::Sender<Running>,
+    running: watch::Sender<Announced>,
     outputs: Outputs,
 ) -> anyhow::Result<()> {
     let tail = tail_limits(parts)?;
@@ -400,6 +407,41 @@ fn start_pod_logs(
             paths: paths.clone(),
             tail,
             redactor: Arc::clone(&redactor),
+            clock: Arc::clone(&clock),
+            statuses: statuses.clone(),
+            running: running.clone(),
+        };
+        let outputs = outputs.clone();
+        async move {
+            source.run(outputs, token).await;
+            Ok(())
+        }
+    });
+    Ok(())
+}
+
+fn start_docker(
+    parts: &Parts,
+    stage: &Stage,
+    running: watch::Sender<Announced>,
+    outputs: Outputs,
+) -> anyhow::Result<()> {
+    let config = parts.config.sources.docker.clone();
+    if !config.enabled {
+        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.docker.enabled: true");
+        parts.statuses.set(docker::NAME, off);
+        return Ok(());
+    }
+    let tail = tail_limits(parts)?;
+    let redactor = Arc::clone(&parts.redactor);
+    let (paths, clock, statuses) = (parts.paths.clone(), Arc::clone(&parts.clock), parts.statuses.clone());
+    stage.spawn("docker", Restart::OnFailure, move |token| {
+        let source = Docker {
+            sockets: config.socket.clone(),
+            reconcile: config.reconcile.0,
+            tail,
+            redactor: Arc::clone(&redactor),
+            paths: paths.clone(),
             clock: Arc::clone(&clock),
             statuses: statuses.clone(),
             running: running.clone(),

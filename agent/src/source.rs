@@ -5,6 +5,7 @@
 
 pub mod containerd;
 pub mod cri;
+pub mod docker;
 pub mod kill_counter;
 pub mod kmsg;
 pub mod log_tail;

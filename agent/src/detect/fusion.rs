@@ -123,6 +123,12 @@ impl Fusion {
             }
             Observation::Exit(exit) => self.on_exit(&exit, now),
             Observation::RuntimeOom { instance, at, source } => self.on_runtime_oom(&instance, at, source),
+            Observation::RuntimeRequest {
+                instance,
+                request,
+                at,
+                source,
+            } => self.on_request(&instance, (source, request, at)),
             Observation::KillCounter(step) => self.on_counter(step, now),
             Observation::Log {
                 instance,

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{SourceHealth, SourceState, Statuses, kill_counter::Running, log_tail::TailLimits, redact::Redactor};
+use super::{SourceHealth, SourceState, Statuses, kill_counter::Announced, log_tail::TailLimits, redact::Redactor};
 use crate::{host::paths::HostPaths, log_record::LogRecord, observation::Observation};
 use follow::Follower;
 
@@ -58,7 +58,7 @@ pub struct Containerd {
     /// Who is told what is live.
     pub statuses: Statuses,
     /// Told which instances run, for the kill counters.
-    pub running: watch::Sender<Running>,
+    pub running: watch::Sender<Announced>,
 }
 
 /// Where the source's results go.

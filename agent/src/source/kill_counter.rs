@@ -36,6 +36,18 @@ pub const NAME: &str = "cgroups";
 /// Instances that run, with their memory cgroup path.
 pub type Running = BTreeMap<String, String>;
 
+/// What each runtime says that it runs, by the name of its source.
+pub type Announced = BTreeMap<&'static str, Running>;
+
+/// Replaces what one source says; wakes nobody when nothing changed.
+pub fn announce(all: &watch::Sender<Announced>, source: &'static str, running: Running) {
+    all.send_if_modified(|held| {
+        let changed = held.get(source) != Some(&running);
+        held.insert(source, running);
+        changed
+    });
+}
+
 /// What the source needs.
 pub struct KillCounters {
     /// Where the host's files are.
@@ -45,11 +57,15 @@ pub struct KillCounters {
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Containers to audit.
-    pub running: watch::Receiver<Running>,
+    pub running: watch::Receiver<Announced>,
     /// Cgroups that tell the kernel log's reader when to look.
     pub ringers: Ringers,
     /// Who is told what is live.
     pub statuses: Statuses,
+}
+
+fn owned((instance, cgroup): (&String, &String)) -> (String, String) {
+    (instance.clone(), cgroup.clone())
 }
 
 /// How many looks pass before the mounts are read again: they change only when the agent's container is set up wrongly.
@@ -96,7 +112,7 @@ impl KillCounters {
     }
 
     fn look_at_containers(&mut self, mount: Option<&MemoryMount>, moved: bool, audit: &mut Audit) -> Vec<KillCounter> {
-        let running = self.running.borrow_and_update().clone();
+        let running: Running = self.running.borrow_and_update().values().flatten().map(owned).collect();
         audit.forget_all_but(&running);
         self.let_ring(mount, &running);
         let mut steps = Vec::new();

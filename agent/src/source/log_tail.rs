@@ -51,6 +51,25 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// The newest `limit` of some lines, redacted; `cut` says that older ones exist.
+    #[must_use]
+    pub fn of_lines(mut lines: Vec<String>, cut: bool, limit: usize, redactor: &Redactor) -> Self {
+        let dropped = lines.len().saturating_sub(limit);
+        let mut redactions = 0;
+        let lines = lines.split_off(dropped);
+        let mut clean = Vec::with_capacity(lines.len());
+        for line in lines {
+            let (line, count) = redactor.redact(&line);
+            redactions += count;
+            clean.push(line);
+        }
+        Self {
+            lines: clean,
+            truncated: cut || dropped > 0,
+            redactions,
+        }
+    }
+
     /// The part that travels with the finding: the newest lines that fit.
     #[must_use]
     pub fn excerpt(&self) -> LogExcerpt {
@@ -122,20 +141,7 @@ fn parse(bytes: &[u8], cut: bool, limit: usize, redactor: &Redactor) -> Tail {
     if !open.is_empty() {
         lines.push(open);
     }
-    let dropped = lines.len().saturating_sub(limit);
-    let mut redactions = 0;
-    let lines = lines.split_off(dropped);
-    let mut clean = Vec::with_capacity(lines.len());
-    for line in lines {
-        let (line, count) = redactor.redact(&line);
-        redactions += count;
-        clean.push(line);
-    }
-    Tail {
-        lines: clean,
-        truncated: cut || dropped > 0,
-        redactions,
-    }
+    Tail::of_lines(lines, cut, limit, redactor)
 }
 
 /// Text of one log line, and whether the line ends there. A line of another format is taken whole.

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     SourceHealth, SourceState, Statuses,
     containerd::{self, Outputs},
-    cri,
-    kill_counter::Running,
+    cri, docker,
+    kill_counter::{Announced, announce},
     log_tail::{TailLimits, read_tail},
     redact::Redactor,
 };
@@ -40,7 +40,7 @@ pub const NAME: &str = "kubelet logs";
 /// How often the folder is read.
 const POLL: Duration = Duration::from_secs(1);
 /// Other sources that tell of containers; while one of them is there, this one rests, so that no end is told twice.
-const RUNTIMES: [&str; 3] = [containerd::NAME, cri::NAME, "docker"];
+const RUNTIMES: [&str; 3] = [containerd::NAME, cri::NAME, docker::NAME];
 
 /// What the source needs.
 pub struct PodLogs {
@@ -57,7 +57,7 @@ pub struct PodLogs {
     /// Who is told what is live, and where the runtimes' states are read.
     pub statuses: Statuses,
     /// Told which instances run, for the kill counters.
-    pub running: watch::Sender<Running>,
+    pub running: watch::Sender<Announced>,
 }
 
 impl PodLogs {
@@ -114,7 +114,7 @@ impl PodLogs {
         }
         if changes.any {
             let running = links.running();
-            self.running.send_replace(running);
+            announce(&self.running, NAME, running);
         }
         true
     }

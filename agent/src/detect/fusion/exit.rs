@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, Key, LogExcerpt, Subject},
+    model::{
+        Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, Key, LogExcerpt, RuntimeRequest, Subject,
+    },
 };
 
 use super::{Fusion, Moment};
@@ -22,6 +24,7 @@ const KERNEL_WAIT_US: u64 = 50_000;
 impl Fusion {
     pub(super) fn on_exit(&mut self, exit: &Exit, now: Moment) -> Vec<Finding> {
         let at = exit.record.finished_at;
+        self.containers.note_end(&exit.instance, at);
         let unnamed = || Subject {
             instance: exit.instance.clone(),
             ..Subject::default()
@@ -58,6 +61,9 @@ impl Fusion {
         }
         if let Some(oom_at) = self.containers.oom(&exit.instance) {
             insert_oom(&mut evidence, exit.source, &exit.instance, oom_at);
+        }
+        for asked in self.containers.requests(&exit.instance) {
+            insert_request(&mut evidence, &exit.instance, *asked);
         }
         let finding = Finding {
             key: Key::exit(&exit.instance, at),
@@ -135,6 +141,22 @@ impl Fusion {
     }
 }
 
+impl Fusion {
+    /// What somebody asked of the runtime explains the end that follows, or one that was told a moment ago.
+    pub(super) fn on_request(
+        &mut self,
+        instance: &str,
+        asked: (EvidenceSource, RuntimeRequest, UnixNanos),
+    ) -> Vec<Finding> {
+        self.containers.note_request(instance, asked);
+        let Some(recent) = self.recent_exit(instance) else {
+            return Vec::new();
+        };
+        let changed = recent.change(|exit| insert_request(&mut exit.evidence, instance, asked));
+        changed.into_iter().collect()
+    }
+}
+
 /// Position of facts about one end: the instance and the recorded time.
 fn position(instance: &str, at: UnixNanos) -> String {
     format!("{instance}@{}", at.0)
@@ -149,4 +171,14 @@ fn insert_oom(evidence: &mut EvidenceSet, source: EvidenceSource, instance: &str
             fact: Fact::RuntimeOom,
         },
     );
+}
+
+fn insert_request(
+    evidence: &mut EvidenceSet,
+    instance: &str,
+    (source, request, at): (EvidenceSource, RuntimeRequest, UnixNanos),
+) {
+    let position = format!("{instance}@{}-{}", request.kind, at.0);
+    let fact = Fact::RuntimeRequest(request);
+    evidence.insert(source, position, Evidence { at, fact });
 }

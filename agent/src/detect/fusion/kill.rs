@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use inquest_shared::model::{
-    Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, KernelKill, Key, LimitLevel, MemoryConsumer,
-    Subject, Untrusted, clean_name,
+use inquest_shared::{
+    clock::UnixNanos,
+    model::{
+        Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, KernelKill, Key, LimitLevel, MemoryConsumer,
+        Subject, Untrusted, clean_name,
+    },
 };
 
 use super::{Fusion, Moment, NAME_WAIT_US, Witness};
@@ -28,7 +31,7 @@ impl Fusion {
             .or_else(|| witness.cgroup.clone())
             .or_else(|| self.cgroup_of(&position));
         let located = CgroupPath::parse(path.as_deref().unwrap_or_default());
-        let (subject, named) = self.locate(&located, path.as_deref().unwrap_or_default());
+        let (subject, named) = self.locate(&located, path.as_deref().unwrap_or_default(), report.wall);
         let (key, told) = self.key_of_kill(&position, &subject.instance);
         if !told {
             self.audit.kernel_kill(u64::from(report.kills.max(1)));
@@ -96,9 +99,14 @@ impl Fusion {
         let Some(container) = self.containers.get(instance).cloned() else {
             return Vec::new();
         };
+        let id = instance.split('@').next().unwrap_or(instance);
         let mut out = Vec::new();
         for recent in &mut self.recent {
-            let ours = recent.finding.kind == FindingKind::Kill && recent.finding.subject.instance == instance;
+            let kill = &recent.finding;
+            // A kill that came before the runtime named the run has only the container's id.
+            let bare = kill.subject.instance == id
+                && (self.containers.run_at(id, kill.observed_at)).is_some_and(|run| run.subject.instance == instance);
+            let ours = kill.kind == FindingKind::Kill && (kill.subject.instance == instance || bare);
             if !ours {
                 continue;
             }
@@ -114,12 +122,12 @@ impl Fusion {
     }
 
     /// Subject of a cgroup path, and whether the runtime knows it.
-    fn locate(&self, located: &Located, path: &str) -> (Subject, bool) {
+    fn locate(&self, located: &Located, path: &str, at: UnixNanos) -> (Subject, bool) {
         let chosen = located
-            .choose(|id| self.containers.knows(id))
+            .choose(|id| self.containers.knows_id(id))
             .map(|(candidate, _)| candidate);
         let id = chosen.and_then(|c| c.container_id.clone()).unwrap_or_default();
-        if let Some(container) = self.containers.get(&id) {
+        if let Some(container) = self.containers.run_at(&id, at) {
             let mut subject = container.subject.clone();
             path.clone_into(&mut subject.cgroup);
             return (subject, true);

@@ -34,7 +34,7 @@ use crate::{
     source::{
         SourceHealth, SourceState,
         cri::{Dialect, Runtime},
-        kill_counter::Running,
+        kill_counter::announce,
         log_tail::{Tail, read_tail},
     },
 };
@@ -58,7 +58,6 @@ pub(super) struct Follower {
     outputs: Outputs,
     work: Work,
     /// What was last told to run; other runtimes tell theirs to the same place.
-    told_running: Running,
     runtime: Runtime,
     /// What is shown while the runtime answers.
     health: SourceHealth,
@@ -74,7 +73,6 @@ impl Follower {
             bare: Bare::default(),
             outputs,
             work: Work::default(),
-            told_running: Running::new(),
             runtime: Runtime::Containerd,
             health: SourceHealth::live(""),
             first_list: true,
@@ -435,18 +433,10 @@ impl Follower {
         }
     }
 
-    /// Changes only its own part: another runtime of this node tells its containers to the same place.
-    fn publish_running(&mut self, source: &Containerd) {
+    fn publish_running(&self, source: &Containerd) {
         let mut running = self.table.running();
         running.extend(self.bare.running());
-        if running == self.told_running {
-            return;
-        }
-        source.running.send_modify(|held| {
-            held.retain(|instance, _| !self.told_running.contains_key(instance));
-            held.extend(running.clone());
-        });
-        self.told_running = running;
+        announce(&source.running, source.name, running);
     }
 
     /// A full queue makes this source wait; its events then wait in their own queue.

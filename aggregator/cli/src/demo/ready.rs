@@ -19,7 +19,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 /// After this time the agent is taken as it is: a source that has not said anything is not worth waiting for.
 const SOURCES_WITHIN: Duration = Duration::from_secs(8);
 /// Sources of evidence in the order in which they are shown.
-const SOURCES: [&str; 3] = ["kernel log", "cgroups", "containerd"];
+const SOURCES: [&str; 4] = ["kernel log", "cgroups", "containerd", "docker"];
 
 /// Waits for the API.
 pub(super) async fn aggregator(program: &mut Program, port: u16) -> Result<Client, CliError> {
@@ -97,10 +97,7 @@ pub(super) fn aggregator_line(stage: &Stage) -> String {
 
 /// "agent ready  kernel log: live · …", then what would open what is not.
 pub(super) fn agent_lines(sources: &[SourceStatus], lang: Lang) -> String {
-    let mut line = nodes::sources(sources, lang);
-    if !sources.iter().any(|source| source.name == "docker") {
-        line.push_str(" · docker: not read yet");
-    }
+    let line = nodes::sources(sources, lang);
     let remedies = nodes::remedies(sources)
         .into_iter()
         .map(|remedy| format!("\n                  to open {remedy}"));
@@ -112,10 +109,22 @@ mod tests {
     use super::*;
     use crate::output::sample;
 
+    fn node() -> Node {
+        let mut node = sample::node();
+        let docker = SourceStatus {
+            name: "docker".to_owned(),
+            state: SourceState::Live.into(),
+            detail: "Docker 20.10.24".to_owned(),
+            ..SourceStatus::default()
+        };
+        node.status.as_mut().unwrap().sources.insert(0, docker);
+        node
+    }
+
     #[test]
     fn what_is_blind_is_said_with_reason_and_remedy() {
-        insta::assert_snapshot!(agent_lines(&in_order(sample::node()), Lang::En), @r#"
-        agent ready       kernel log: blind (permission denied) · cgroups: live (v1) · containerd: absent (no socket) · docker: not read yet
+        insta::assert_snapshot!(agent_lines(&in_order(node()), Lang::En), @r#"
+        agent ready       kernel log: blind (permission denied) · cgroups: live (v1) · containerd: absent (no socket) · docker: live (Docker 20.10.24)
                           to open kernel log: run as root or with CAP_SYSLOG
                           to open containerd: set sources.containerd.socket
         "#);
@@ -123,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_agent_is_ready_when_every_source_has_spoken() {
-        let mut node = sample::node();
+        let mut node = node();
         assert!(complete(&node, false));
         assert!(!complete(&node, true), "its own runtime is not watched yet");
         let sources = &mut node.status.as_mut().unwrap().sources;
