@@ -23,7 +23,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{SourceHealth, SourceState, Statuses, kill_counter::Announced, log_tail::TailLimits, redact::Redactor};
+use super::{
+    SourceHealth, SourceState, Statuses,
+    cri::{Dialect, Runtime},
+    kill_counter::Announced,
+    log_tail::TailLimits,
+    redact::Redactor,
+};
 use crate::{host::paths::HostPaths, log_record::LogRecord, observation::Observation};
 use follow::Follower;
 
@@ -32,6 +38,10 @@ pub const NAME: &str = "containerd";
 /// Longest wait between two tries to reach the socket: a runtime that is back is followed again within a second.
 const RETRY_MAX: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(200);
+/// Name of the source that reads dockerd itself.
+const DOCKER: &str = "docker";
+/// How long that source may take to say how it stands.
+const DOCKER_SETTLES: Duration = Duration::from_secs(2);
 
 /// What the source needs.
 pub struct Containerd {
@@ -97,6 +107,7 @@ impl Containerd {
         let mut refused = None;
         for socket in self.sockets.iter().filter(|path| path.exists()) {
             match call::connect(socket).await {
+                Ok((_, dialect)) if self.is_left_to_docker(&dialect).await => {}
                 Ok((channel, dialect)) => {
                     follower.follow(self, channel, &dialect).await;
                     return Some(SourceHealth::not(
@@ -114,6 +125,17 @@ impl Containerd {
             None if self.optional => None,
             None => Some(self.absent()),
         }
+    }
+
+    /// dockerd tells its own source more than cri-dockerd tells us, and nothing may be told twice.
+    async fn is_left_to_docker(&self, dialect: &Dialect) -> bool {
+        if dialect.runtime != Runtime::CriDockerd {
+            return false;
+        }
+        if self.statuses.state(DOCKER).is_none() {
+            sleep(DOCKER_SETTLES).await;
+        }
+        !matches!(self.statuses.state(DOCKER), None | Some(SourceState::Absent))
     }
 
     fn absent(&self) -> SourceHealth {

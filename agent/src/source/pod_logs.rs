@@ -24,7 +24,7 @@ use super::{
     SourceHealth, SourceState, Statuses,
     containerd::{self, Outputs},
     cri, docker,
-    kill_counter::{Announced, announce},
+    kill_counter::{Announced, Running, announce},
     log_tail::{TailLimits, read_tail},
     redact::Redactor,
 };
@@ -75,6 +75,7 @@ impl PodLogs {
                 active = self.look(&mut links, &outputs).await || active;
             } else if active {
                 active = false;
+                announce(&self.running, NAME, Running::new());
                 self.statuses.set(
                     NAME,
                     SourceHealth::not(SourceState::Absent, "the runtime tells more", ""),
@@ -113,8 +114,7 @@ impl PodLogs {
             tell(outputs, Observation::Removed(clean_name(&instance))).await;
         }
         if changes.any {
-            let running = links.running();
-            announce(&self.running, NAME, running);
+            announce(&self.running, NAME, links.running());
         }
         true
     }

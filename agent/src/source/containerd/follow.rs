@@ -57,7 +57,6 @@ pub(super) struct Follower {
     bare: Bare,
     outputs: Outputs,
     work: Work,
-    /// What was last told to run; other runtimes tell theirs to the same place.
     runtime: Runtime,
     /// What is shown while the runtime answers.
     health: SourceHealth,
