@@ -518,5 +518,7 @@ fn uplink_config(parts: &Parts) -> UplinkConfig {
         host_id: machine::id(&node_name),
         node_name,
         boot_id: parts.boot_id.clone(),
+        keep_alive: aggregator.keep_alive.interval.get(),
+        keep_alive_timeout: aggregator.keep_alive.timeout.get(),
     }
 }

@@ -13,7 +13,7 @@ use inquest_shared::{
     supervisor::Backoff,
     telemetry::{Condition, Health},
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Status,
@@ -27,10 +27,9 @@ use identity::Identity;
 pub const CONDITION: &str = "aggregator";
 /// Largest message in either direction; the aggregator refuses more.
 const MAX_MESSAGE: usize = 256 * 1024;
-/// A dead peer is noticed after interval + time-out (HTTP/2 PING, also when idle).
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a connection with its TLS handshake: a frozen aggregator's kernel still accepts connections.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Jittered pause between two connections; it starts anew after a connection that lasted.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -53,6 +52,10 @@ pub struct UplinkConfig {
     pub host_id: String,
     /// Linux boot id.
     pub boot_id: String,
+    /// A silent connection is asked after this time whether it still lives (HTTP/2 PING, also when idle).
+    pub keep_alive: Duration,
+    /// Time for the answer; without one the connection is given up.
+    pub keep_alive_timeout: Duration,
 }
 
 /// Why there is no connection. Every kind is tried again; the message says what to do when waiting does not help.
@@ -86,6 +89,12 @@ pub enum UplinkError {
         /// Why.
         #[source]
         source: tonic::transport::Error,
+    },
+    /// Something accepts connections there and says nothing: the aggregator is stopped or overloaded.
+    #[error("the aggregator at {address} accepted a connection and said nothing")]
+    Silent {
+        /// host:port.
+        address: String,
     },
     /// The aggregator answered no.
     #[error("the aggregator refused {call}: {}", status.message())]
@@ -143,13 +152,12 @@ impl Uplink {
     /// One identity: enrols, then keeps the streams open until half of its life is over.
     async fn connected(&self) -> Result<(), UplinkError> {
         let ca = self.ca()?;
-        let identity = Identity::enrol(&self.config, self.endpoint(self.tls(&ca))?, self.clock.as_ref()).await?;
-        let tls = self.tls(&ca).identity(identity.tls());
         let channel = self
-            .endpoint(tls)?
-            .connect()
-            .await
-            .map_err(|source| self.connect_error(source))?;
+            .open(&self.endpoint(self.tls(&ca))?.timeout(identity::DEADLINE))
+            .await?;
+        let identity = Identity::enrol(&self.config, channel, self.clock.as_ref()).await?;
+        let tls = self.tls(&ca).identity(identity.tls());
+        let channel = self.open(&self.endpoint(tls)?).await?;
         let renew = Instant::now() + identity.renew_after;
         tracing::info!(
             cluster = identity.cluster,
@@ -190,10 +198,20 @@ impl Uplink {
         let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .http2_keep_alive_interval(self.config.keep_alive)
+            .keep_alive_timeout(self.config.keep_alive_timeout)
             .keep_alive_while_idle(true);
         endpoint.tls_config(tls).map_err(|source| self.connect_error(source))
+    }
+
+    /// The transport's own time-out ends with the TCP handshake, which the kernel of a frozen peer still makes.
+    async fn open(&self, endpoint: &Endpoint) -> Result<Channel, UplinkError> {
+        match timeout(HANDSHAKE_TIMEOUT, endpoint.connect()).await {
+            Ok(opened) => opened.map_err(|source| self.connect_error(source)),
+            Err(_) => Err(UplinkError::Silent {
+                address: self.config.address.clone(),
+            }),
+        }
     }
 
     fn connect_error(&self, source: tonic::transport::Error) -> UplinkError {

@@ -222,6 +222,7 @@ fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Int
         clock: Arc::clone(&parts.clock),
         server_id: parts.server_id.clone(),
         metrics: IngestMetrics::new(&parts.registry),
+        keep_alive: config.keep_alive,
     };
     let limits = Limits {
         connections: connections_within(ingest::LIMITS.connections),

@@ -13,6 +13,7 @@ mod agent;
 mod aggregator;
 mod describe;
 mod effective;
+mod keep_alive;
 mod problem;
 mod route;
 mod scalar;
@@ -30,6 +31,7 @@ pub use agent::{
 pub use aggregator::{AggregatorConfig, EngineConfig, Listen, TlsConfig};
 pub use describe::{Form, Key, Kind};
 pub use effective::{Effective, Origin};
+pub use keep_alive::KeepAlive;
 pub use problem::{ConfigError, EXIT_CONFIG, Problem};
 pub use route::{LABELS, Receiver, ReceiverKind, Route, SubRoute, Webhook};
 pub use scalar::{HostPort, WebhookUrl};

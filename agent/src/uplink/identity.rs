@@ -8,12 +8,12 @@ use inquest_shared::{
     secret::Secret,
 };
 use rcgen::{CertificateParams, KeyPair};
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 
 use super::{UplinkConfig, UplinkError};
 
 /// Longest wait for a signature; the aggregator gives up after the same time.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// A certificate is renewed at half of its life, but never more often than this.
 const LEAST_RENEWAL: Duration = Duration::from_secs(30);
 
@@ -32,12 +32,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Presents the bootstrap secret once over server-verified TLS.
-    pub(super) async fn enrol(
-        config: &UplinkConfig,
-        endpoint: Endpoint,
-        clock: &dyn Clock,
-    ) -> Result<Self, UplinkError> {
+    /// Presents the bootstrap secret once over server-verified TLS. Every call of the channel has a deadline.
+    pub(super) async fn enrol(config: &UplinkConfig, channel: Channel, clock: &dyn Clock) -> Result<Self, UplinkError> {
         let file = config
             .bootstrap_secret_file
             .as_ref()
@@ -51,11 +47,6 @@ impl Identity {
             host_id: config.host_id.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let connect = |source| UplinkError::Connect {
-            address: config.address.clone(),
-            source,
-        };
-        let channel = endpoint.timeout(DEADLINE).connect().await.map_err(connect)?;
         let refused = |status| UplinkError::Refused {
             call: "enrolment",
             status: Box::new(status),

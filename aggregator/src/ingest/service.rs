@@ -13,7 +13,7 @@ use inquest_proto::ingest::v1::{
     EnrolRequest, EnrolResponse, ReportRequest, ReportResponse, SendLogsRequest, SendLogsResponse,
     ingest_service_server::{IngestService, IngestServiceServer},
 };
-use inquest_shared::clock::Clock;
+use inquest_shared::{clock::Clock, config::KeepAlive};
 use thiserror::Error;
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -60,8 +60,6 @@ pub const LIMITS: Limits = Limits {
     proof: Duration::from_secs(5),
     idle: None,
 };
-/// A silent connection is asked after this long whether it still lives, and closed when it does not answer.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// What a peer may send ahead on one stream and one connection before we read it.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
@@ -92,6 +90,8 @@ pub struct Ingest {
     pub server_id: String,
     /// Its numbers.
     pub metrics: IngestMetrics,
+    /// When a silent connection is asked whether it still lives, and closed when it does not answer.
+    pub keep_alive: KeepAlive,
 }
 
 /// Why the server could not serve.
@@ -129,6 +129,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let tls = TlsAcceptor::from(Arc::new(handshake::config(tls, ingest.authority.cert_pem())?));
+    let keep_alive = ingest.keep_alive;
     let shared = Arc::new(Shared {
         ingest,
         stop: stop.clone(),
@@ -141,7 +142,9 @@ pub async fn serve(
         streams: streams.clone(),
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let server = server().layer(layer_fn(StrangersOnlyEnrol)).add_service(service);
+    let server = server(keep_alive)
+        .layer(layer_fn(StrangersOnlyEnrol))
+        .add_service(service);
     let incoming = arrivals(door, tls, stop.clone(), &streams);
     let serving = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let result = tokio::select! {
@@ -155,11 +158,11 @@ pub async fn serve(
     result
 }
 
-fn server() -> Server {
+fn server(keep_alive: KeepAlive) -> Server {
     Server::builder()
         .timeout(PATIENCE)
-        .http2_keepalive_interval(Some(KEEP_ALIVE.0))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
+        .http2_keepalive_interval(Some(keep_alive.interval.get()))
+        .http2_keepalive_timeout(Some(keep_alive.timeout.get()))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)

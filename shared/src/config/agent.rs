@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::units::{ByteSize, ConfigDuration};
-use super::{HostPort, LogConfig, Schema, Section, at_least, positive};
+use super::{HostPort, KeepAlive, LogConfig, Schema, Section, at_least, positive};
 
 /// Everything that can be set for the agent.
 #[derive(Debug, Clone)]
@@ -54,6 +54,8 @@ pub struct AggregatorAddress {
     /// `aggregator.server_name`: name expected in the server's certificate. Default: the host of
     /// `aggregator.address`.
     pub server_name: Option<String>,
+    /// `aggregator.keep_alive.*`: how soon a dead connection is noticed.
+    pub keep_alive: KeepAlive,
 }
 
 /// Limits of the spool.
@@ -187,6 +189,7 @@ impl AggregatorAddress {
             address: section.value("address", HostPort::new("127.0.0.1", 7440)),
             ca_file: section.optional("ca_file"),
             server_name: section.optional("server_name"),
+            keep_alive: KeepAlive::read(section),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::problem::quote;
 use super::route::{self, Receiver, Route};
 use super::units::{ByteSize, ConfigDuration};
-use super::{LogConfig, Schema, Section, at_least, positive};
+use super::{KeepAlive, LogConfig, Schema, Section, at_least, positive};
 
 /// Everything that can be set for the aggregator.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct AggregatorConfig {
     /// `enrolment.bootstrap_secret_file`: file with the secret that admits agents outside
     /// Kubernetes. Default: none, and then no agent is admitted by secret.
     pub bootstrap_secret_file: Option<PathBuf>,
+    /// `ingest.keep_alive.*`: how soon a dead agent's connection is freed.
+    pub keep_alive: KeepAlive,
     /// `engine.*`: how occurrences become incidents.
     pub engine: EngineConfig,
     /// `route`: which receiver gets which alert.
@@ -111,6 +113,7 @@ impl Schema for AggregatorConfig {
             }),
             data_dir,
             bootstrap_secret_file: section.section("enrolment", |s| s.optional("bootstrap_secret_file")),
+            keep_alive: section.section("ingest", KeepAlive::read),
             engine: section.section("engine", EngineConfig::read),
             route,
             receivers,

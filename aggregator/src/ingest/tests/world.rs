@@ -9,6 +9,7 @@ use inquest_proto::ingest::v1::{
 };
 use inquest_shared::{
     clock::{Clock as _, SystemClock, UnixNanos},
+    config::{ConfigDuration, KeepAlive},
     model::Finding,
     secret::Secret,
     telemetry::Registry,
@@ -113,6 +114,10 @@ impl World {
             clock: Arc::new(SystemClock),
             server_id: "aggregator-1".to_owned(),
             metrics: IngestMetrics::new(&registry),
+            keep_alive: KeepAlive {
+                interval: ConfigDuration::from_secs(20),
+                timeout: ConfigDuration::from_secs(10),
+            },
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
