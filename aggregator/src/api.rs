@@ -5,6 +5,7 @@
 
 mod admin;
 mod connections;
+mod delivery;
 mod filter;
 mod gate;
 mod health;

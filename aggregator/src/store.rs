@@ -9,7 +9,7 @@ mod figures;
 mod sqlite;
 mod watched;
 
-pub use cursor::{cursor_of_finding, cursor_of_incident};
+pub use cursor::{cursor_of_delivery, cursor_of_finding, cursor_of_incident};
 pub use figures::{Pruned, StoreFigures};
 pub use sqlite::SqliteStore;
 pub use watched::{Watched, keep_watch};
@@ -17,7 +17,7 @@ pub use watched::{Watched, keep_watch};
 use futures::future::BoxFuture;
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Delivery, Incident, Key},
+    model::{Delivery, DeliveryState, Incident, Key},
 };
 use thiserror::Error;
 use ulid::Ulid;
@@ -125,6 +125,15 @@ pub trait Store: Send + Sync + 'static {
     fn outbox_totals(&self) -> StoreFuture<'_, OutboxTotals>;
     /// Deliveries of one incident, oldest first; the newest 500 of them.
     fn deliveries(&self, incident: Ulid) -> StoreFuture<'_, Vec<Delivery>>;
+    /// Rows of the outbox in this state (`None` = all) for this receiver ("" = all), newest planned first.
+    fn list_deliveries<'a>(
+        &'a self,
+        scope: &'a Scope,
+        state: Option<DeliveryState>,
+        receiver: &'a str,
+        after: Option<&'a Cursor>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<OutboxRow>>;
 
     /// Incidents, newest `last_seen` first. Listings leave out what does not decode, and count it.
     fn list_incidents<'a>(

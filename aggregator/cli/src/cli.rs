@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use inquest_shared::{config::ConfigDuration, model::Severity, text::Lang};
+use inquest_shared::{
+    config::ConfigDuration,
+    model::{DeliveryState, Severity},
+    text::Lang,
+};
 
 pub(crate) use filter::FilterArgs;
 pub(crate) use value::Server;
-use value::{duration, lang, server, severity};
+use value::{delivery_state, duration, lang, server, severity};
 
 /// File name that makes the program a kubectl plugin.
 const PLUGIN: &str = "kubectl-inquest";
@@ -106,6 +110,11 @@ pub(crate) enum Command {
         {bin} findings --workload checkout\n  \
         {bin} findings --node n1 --since 1d -o wide")]
     Findings(ListArgs),
+    /// Lists notifications over all incidents, newest first: who was told, who waits, what was given up
+    #[command(after_help = "Examples:\n  \
+        {bin} deliveries --state dead         what was given up, and why\n  \
+        {bin} deliveries --state pending --receiver team")]
+    Deliveries(DeliveriesArgs),
     /// Prints every change of an incident as it comes
     #[command(after_help = "Examples:\n  \
         {bin} watch -n shop\n  \
@@ -182,6 +191,19 @@ pub(crate) struct IncidentsArgs {
 pub(crate) struct IncidentArgs {
     /// Id, or its first characters
     pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeliveriesArgs {
+    /// Only this state: pending, delivered, dead or superseded
+    #[arg(long, value_name = "STATE", value_parser = delivery_state)]
+    pub(crate) state: Option<DeliveryState>,
+    /// Only this receiver
+    #[arg(long, value_name = "NAME")]
+    pub(crate) receiver: Option<String>,
+    /// List at most this many
+    #[arg(long, value_name = "COUNT", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
 }
 
 #[derive(Debug, Args)]

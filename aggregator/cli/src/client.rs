@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use inquest_proto::query::v1::{
-    Filter, GetIncidentRequest, GetLogRequest, GetLogResponse, Incident, ListFindingsRequest, ListFindingsResponse,
-    ListIncidentsRequest, ListIncidentsResponse, ListNodesRequest, ListNodesResponse, WatchIncidentsRequest,
-    WatchIncidentsResponse, query_service_client::QueryServiceClient,
+    Filter, GetIncidentRequest, GetLogRequest, GetLogResponse, Incident, ListDeliveriesRequest, ListDeliveriesResponse,
+    ListFindingsRequest, ListFindingsResponse, ListIncidentsRequest, ListIncidentsResponse, ListNodesRequest,
+    ListNodesResponse, WatchIncidentsRequest, WatchIncidentsResponse, query_service_client::QueryServiceClient,
 };
 use tonic::{
     Code, Request, Status, Streaming,
@@ -121,6 +121,29 @@ impl Client {
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(self.refused("give the log")(status)),
         }
+    }
+
+    /// At most `limit` notifications. A page token in the answer says that there are more.
+    pub(crate) async fn deliveries(
+        &self,
+        asked: ListDeliveriesRequest,
+        limit: u32,
+    ) -> Result<ListDeliveriesResponse, CliError> {
+        let mut all = ListDeliveriesResponse::default();
+        let mut next = Some(limit.min(MAX_PAGE));
+        while let Some(page_size) = next {
+            let request = ListDeliveriesRequest {
+                page_size,
+                page_token: std::mem::take(&mut all.next_page_token),
+                ..asked.clone()
+            };
+            let answer = self.query.clone().list_deliveries(within(request)).await;
+            let page = answer.map_err(self.refused("list notifications"))?.into_inner();
+            all.deliveries.extend(page.deliveries);
+            all.next_page_token = page.next_page_token;
+            next = next_page(limit, all.deliveries.len(), &all.next_page_token);
+        }
+        Ok(all)
     }
 
     /// Nodes with what each can see.

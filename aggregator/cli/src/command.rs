@@ -2,6 +2,7 @@
 
 mod completion;
 mod config;
+mod deliveries;
 mod findings;
 mod incident;
 mod incidents;
@@ -25,6 +26,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Status, C
         Command::Incidents(args) => incidents::run(context, &args).await,
         Command::Incident(args) => incident::run(context, &args).await,
         Command::Findings(args) => findings::run(context, &args).await,
+        Command::Deliveries(args) => deliveries::run(context, &args).await,
         Command::Watch(args) => watch::run(context, &args).await,
         Command::Nodes(args) => nodes::run(context, &args).await,
         Command::Config(ConfigCommand::Check(args)) => config::check(context, &args),

@@ -2,6 +2,7 @@
 //!
 //! Owns forms and columns. Must not ask the aggregator anything.
 
+pub(crate) mod deliveries;
 pub(crate) mod fact;
 pub(crate) mod findings;
 pub(crate) mod incidents;

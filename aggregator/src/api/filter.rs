@@ -15,6 +15,7 @@ pub(super) enum About {
     Incidents,
     Findings,
     Nodes,
+    Deliveries,
 }
 
 /// The store's form of a filter. A field that cannot be honoured is a violation, not silence.

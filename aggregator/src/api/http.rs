@@ -21,8 +21,8 @@ use futures::StreamExt as _;
 use inquest_proto::{
     admin::v1::{GetServerRequest, admin_service_server::AdminService as _},
     query::v1::{
-        GetIncidentRequest, GetLogRequest, ListFindingsRequest, ListIncidentsRequest, ListNodesRequest,
-        WatchIncidentsRequest, WatchIncidentsResponse, query_service_server::QueryService as _,
+        GetIncidentRequest, GetLogRequest, ListDeliveriesRequest, ListFindingsRequest, ListIncidentsRequest,
+        ListNodesRequest, WatchIncidentsRequest, WatchIncidentsResponse, query_service_server::QueryService as _,
     },
 };
 use prost::Message;
@@ -40,6 +40,7 @@ Inquest aggregator. Ask with the inquest command line, gRPC (reflection is on), 
 /api/v1/incidents:watch    changes as server-sent events; include_current=true for the open ones first
 /api/v1/findings           crash history
 /api/v1/findings/{key}/log log tail captured when a container died
+/api/v1/deliveries         notifications, newest first; parameters: state (such as dead) and receiver
 /api/v1/nodes              nodes and what their agents can see; parameter: cluster
 /api/v1/server             this aggregator
 
@@ -64,6 +65,7 @@ pub(super) fn routes(query: Arc<Query>, admin: Arc<Admin>) -> Router {
         .route("/api/v1/incidents/{id}", get(incident))
         .route("/api/v1/findings", get(findings))
         .route("/api/v1/findings/{key}/log", get(log))
+        .route("/api/v1/deliveries", get(deliveries))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/server", get(server))
         .with_state(Services { query, admin })
@@ -132,6 +134,21 @@ async fn log(State(services): State<Services>, path: Named, uri: Uri) -> Respons
             finding_key: name(path)?,
         };
         services.query.get_log(Request::new(request)).await
+    })
+    .await
+}
+
+async fn deliveries(State(services): State<Services>, uri: Uri) -> Response {
+    answer("inquest.query.v1.ListDeliveriesResponse", async {
+        let mut params = Params::of(&uri)?;
+        let request = ListDeliveriesRequest {
+            state: params.delivery_state("state"),
+            receiver: params.text("receiver"),
+            page_size: params.number("page_size"),
+            page_token: params.text("page_token"),
+        };
+        params.check()?;
+        services.query.list_deliveries(Request::new(request)).await
     })
     .await
 }

@@ -4,7 +4,6 @@
 //! is refused instead of leaving records out. It grants nothing: the scope is applied to every page anew.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use inquest_proto::query::v1::Filter;
 use inquest_shared::clock::UnixNanos;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
@@ -42,7 +41,7 @@ pub(super) fn size(given: u32, wrong: &mut Violations) -> u32 {
 }
 
 /// The token of a position in a listing.
-pub(super) fn token(about: About, filter: &Filter, cursor: &Cursor) -> String {
+pub(super) fn token(about: About, filter: &impl Message, cursor: &Cursor) -> String {
     let mut bytes = sum(about, filter, cursor.at.0.to_be_bytes(), &cursor.id).to_vec();
     bytes.extend(cursor.at.0.to_be_bytes());
     bytes.extend(cursor.id.as_bytes());
@@ -50,7 +49,7 @@ pub(super) fn token(about: About, filter: &Filter, cursor: &Cursor) -> String {
 }
 
 /// The position of a token; `None` for the first page, and with a violation for a token of another listing.
-pub(super) fn cursor(about: About, filter: &Filter, token: &str, wrong: &mut Violations) -> Option<Cursor> {
+pub(super) fn cursor(about: About, filter: &impl Message, token: &str, wrong: &mut Violations) -> Option<Cursor> {
     if token.is_empty() {
         return None;
     }
@@ -64,7 +63,7 @@ pub(super) fn cursor(about: About, filter: &Filter, token: &str, wrong: &mut Vio
     cursor
 }
 
-fn decode(about: About, filter: &Filter, token: &str) -> Option<Cursor> {
+fn decode(about: About, filter: &impl Message, token: &str) -> Option<Cursor> {
     let bytes = (token.len() <= MAX_TOKEN)
         .then(|| BASE64_URL_SAFE_NO_PAD.decode(token).ok())
         .flatten()?;
@@ -78,11 +77,12 @@ fn decode(about: About, filter: &Filter, token: &str) -> Option<Cursor> {
     })
 }
 
-fn sum(about: About, filter: &Filter, at: [u8; 8], id: &str) -> [u8; SUM] {
+fn sum(about: About, filter: &impl Message, at: [u8; 8], id: &str) -> [u8; SUM] {
     let listing = match about {
         About::Incidents => 1,
         About::Findings => 2,
         About::Nodes => 3,
+        About::Deliveries => 4,
     };
     let mut hash = Sha256::new();
     hash.update([VERSION, listing]);
@@ -119,6 +119,7 @@ pub(super) fn cut<T, M: Message>(
 
 #[cfg(test)]
 mod tests {
+    use inquest_proto::query::v1::Filter;
     use proptest::prelude::*;
 
     use super::*;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Api,
+    Api, delivery,
     filter::{About, checked},
     page,
     status::{Violations, of_store, quoted},
@@ -192,6 +192,15 @@ impl QueryService for Query {
             redactions: log.redactions,
             truncated: log.truncated,
         }))
+    }
+
+    async fn list_deliveries(
+        &self,
+        request: Request<pb::ListDeliveriesRequest>,
+    ) -> Result<Response<pb::ListDeliveriesResponse>, Status> {
+        let scope = scope_of(&request);
+        let answer = delivery::list(self.api.store.as_ref(), &scope, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_nodes(

@@ -9,8 +9,8 @@ use inquest_shared::{
 };
 
 pub(super) use self::listing::{
-    a_prefix_of_an_id_finds_or_is_ambiguous, a_scope_leaks_nothing, finding_filters_agree,
-    incident_pages_and_filters_agree, pages_are_complete_and_stable_while_records_arrive,
+    a_prefix_of_an_id_finds_or_is_ambiguous, a_scope_leaks_nothing, dead_letters_are_found_by_state_receiver_and_scope,
+    finding_filters_agree, incident_pages_and_filters_agree, pages_are_complete_and_stable_while_records_arrive,
 };
 pub(super) use self::sample::{finding, incident, kill_finding, node, occurrence, outbox, tail, ulid};
 use super::Store;
@@ -30,6 +30,7 @@ macro_rules! store_suite {
                 a_late_outcome_does_not_raise_the_dead,
                 pages_are_complete_and_stable_while_records_arrive,
                 incident_pages_and_filters_agree,
+                dead_letters_are_found_by_state_receiver_and_scope,
                 finding_filters_agree,
                 a_scope_leaks_nothing,
                 a_prefix_of_an_id_finds_or_is_ambiguous,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use inquest_shared::model::{Incident, Key};
 
-use crate::record::{Cursor, StoredOccurrence};
+use crate::record::{Cursor, OutboxRow, StoredOccurrence};
 
 /// The position after `incident`.
 #[must_use]
@@ -12,6 +12,15 @@ pub fn cursor_of_incident(incident: &Incident) -> Cursor {
     Cursor {
         at: incident.last_seen,
         id: incident.id.to_string(),
+    }
+}
+
+/// The position after `row`.
+#[must_use]
+pub fn cursor_of_delivery(row: &OutboxRow) -> Cursor {
+    Cursor {
+        at: row.planned_at,
+        id: row.id.to_string(),
     }
 }
 

@@ -26,7 +26,7 @@ use std::{
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Delivery, Incident, Key},
+    model::{Delivery, DeliveryState, Incident, Key},
 };
 use sqlx::{
     ConnectOptions as _,
@@ -238,6 +238,17 @@ impl Store for SqliteStore {
 
     fn deliveries(&self, incident: Ulid) -> StoreFuture<'_, Vec<Delivery>> {
         Box::pin(outbox::deliveries(&self.readers, incident))
+    }
+
+    fn list_deliveries<'a>(
+        &'a self,
+        scope: &'a Scope,
+        state: Option<DeliveryState>,
+        receiver: &'a str,
+        after: Option<&'a Cursor>,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<OutboxRow>> {
+        Box::pin(outbox::list(&self.readers, scope, state, receiver, after, limit))
     }
 
     fn list_incidents<'a>(

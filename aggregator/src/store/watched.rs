@@ -10,7 +10,7 @@ use std::{
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Delivery, Incident, Key},
+    model::{Delivery, DeliveryState, Incident, Key},
     telemetry::{Condition, Health, Need, Registry},
 };
 use prometheus_client::{
@@ -151,6 +151,8 @@ impl Store for Watched {
         put_outcome(row: &'a OutboxRow) -> ();
         outbox_totals() -> OutboxTotals;
         deliveries(incident: Ulid) -> Vec<Delivery>;
+        list_deliveries(scope: &'a Scope, state: Option<DeliveryState>, receiver: &'a str, after: Option<&'a Cursor>, limit: u32)
+            -> Vec<OutboxRow>;
         list_incidents(scope: &'a Scope, filter: &'a Filter, after: Option<&'a Cursor>, limit: u32) -> Vec<Incident>;
         find_incidents(scope: &'a Scope, prefix: &'a str) -> Vec<Incident>;
         list_findings(scope: &'a Scope, filter: &'a Filter, after: Option<&'a Cursor>, limit: u32)

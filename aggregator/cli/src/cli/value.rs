@@ -4,7 +4,7 @@ use std::fmt;
 
 use inquest_shared::{
     config::ConfigDuration,
-    model::{Cause, Severity},
+    model::{Cause, DeliveryState, Severity},
     text::Lang,
 };
 
@@ -54,6 +54,11 @@ pub(super) fn severity(text: &str) -> Result<Severity, String> {
 }
 
 pub(super) fn cause(text: &str) -> Result<Cause, String> {
+    text.parse()
+        .map_err(|error: inquest_shared::model::UnknownCode| error.to_string())
+}
+
+pub(super) fn delivery_state(text: &str) -> Result<DeliveryState, String> {
     text.parse()
         .map_err(|error: inquest_shared::model::UnknownCode| error.to_string())
 }

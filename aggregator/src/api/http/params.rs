@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::{extract::Query, http::Uri};
 use inquest_proto::query::v1::Filter;
-use inquest_shared::model::Severity;
+use inquest_shared::model::{DeliveryState, Severity};
 use tonic::Status;
 
 use crate::api::status::{Violations, quoted};
@@ -91,6 +91,17 @@ impl Params {
             word.parse::<Severity>().ok().map(Severity::number)
         };
         self.parsed(name, "one of info, low, medium, high, critical", read)
+    }
+
+    /// The state of a delivery by its word or by the name of the proto enum; 0 when not given.
+    pub(super) fn delivery_state(&mut self, name: &'static str) -> i32 {
+        let read = |text: &str| {
+            let word = text
+                .strip_prefix("DELIVERY_STATE_")
+                .map_or_else(|| text.to_owned(), str::to_ascii_lowercase);
+            word.parse::<DeliveryState>().ok().map(DeliveryState::number)
+        };
+        self.parsed(name, "one of pending, delivered, dead, superseded", read)
     }
 
     /// Refuses parameters that are wrong or that nobody asked for.

@@ -11,7 +11,7 @@ use std::{
 use futures::FutureExt as _;
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Delivery, Incident, Key},
+    model::{Delivery, DeliveryState, Incident, Key},
 };
 use tokio::sync::{Semaphore, watch};
 use ulid::Ulid;
@@ -182,6 +182,17 @@ impl Store for MemoryStore {
 
     fn outbox_totals(&self) -> StoreFuture<'_, OutboxTotals> {
         async { Ok(OutboxTotals::default()) }.boxed()
+    }
+
+    fn list_deliveries<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: Option<DeliveryState>,
+        _: &'a str,
+        _: Option<&'a Cursor>,
+        _: u32,
+    ) -> StoreFuture<'a, Vec<OutboxRow>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn deliveries(&self, _: Ulid) -> StoreFuture<'_, Vec<Delivery>> {

@@ -2,13 +2,13 @@
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Cause, Severity},
+    model::{Cause, DeliveryState, Severity, TransitionKind},
 };
 
-use super::{incident, occurrence, tail, ulid};
+use super::{incident, occurrence, outbox, tail, ulid};
 use crate::{
     record::{Commit, Filter, Scope},
-    store::{Store, cursor_of_finding, cursor_of_incident},
+    store::{Store, cursor_of_delivery, cursor_of_finding, cursor_of_incident},
 };
 
 pub(in crate::store) async fn pages_are_complete_and_stable_while_records_arrive(store: &dyn Store) {
@@ -47,6 +47,44 @@ pub(in crate::store) async fn pages_are_complete_and_stable_while_records_arrive
             .all(|w| w[0].finding.observed_at >= w[1].finding.observed_at)
     );
     assert!(occurrences.iter().all(|o| seen.contains(o)));
+}
+
+/// Somebody who looks for what was given up finds all of it, page by page, and nothing that is not his to see.
+pub(in crate::store) async fn dead_letters_are_found_by_state_receiver_and_scope(store: &dyn Store) {
+    let (shop, bank) = (incident(1, "shop", 1), incident(2, "bank", 1));
+    let mut rows: Vec<_> = (0..5)
+        .map(|n| outbox(n, &shop, "hook", TransitionKind::Opened))
+        .collect();
+    rows.push(outbox(5, &bank, "hook", TransitionKind::Opened));
+    rows.push(outbox(6, &shop, "mail", TransitionKind::Opened));
+    let commit = Commit {
+        incidents: vec![shop, bank],
+        outbox: rows.clone(),
+        ..Commit::default()
+    };
+    store.commit(&commit).await.unwrap();
+    for row in rows.iter_mut().filter(|row| row.id != ulid(0)) {
+        row.state = DeliveryState::Dead;
+        row.last_error = "http 400".to_owned();
+        store.put_outcome(row).await.unwrap();
+    }
+    let dead = Some(DeliveryState::Dead);
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store
+            .list_deliveries(&Scope::All, dead, "hook", after.as_ref(), 2)
+            .await
+            .unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(cursor_of_delivery(last));
+        seen.extend(page.into_iter().map(|row| row.id));
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1].map(ulid));
+    let all = store.list_deliveries(&Scope::All, None, "", None, 100).await.unwrap();
+    assert_eq!((all.len(), all[0].last_error.as_str()), (7, "http 400"));
+    let bank = Scope::Namespaces(vec!["bank".to_owned()]);
+    let theirs = store.list_deliveries(&bank, None, "", None, 100).await.unwrap();
+    assert_eq!(theirs.iter().map(|row| row.id).collect::<Vec<_>>(), [ulid(5)]);
 }
 
 pub(in crate::store) async fn incident_pages_and_filters_agree(store: &dyn Store) {

@@ -13,9 +13,10 @@ use super::{
     error::{BadColumn, damaged, refused},
     payload,
     readers::Readers,
+    scope,
 };
 use crate::{
-    record::{Notice, OutboxRow, OutboxTotals, Slot},
+    record::{Cursor, Notice, OutboxRow, OutboxTotals, Scope, Slot},
     store::StoreError,
 };
 
@@ -266,6 +267,35 @@ pub(super) async fn totals(readers: &Readers) -> Result<OutboxTotals, StoreError
         }
     }
     Ok(totals)
+}
+
+/// Rows in a state for a receiver, newest planned first.
+pub(super) async fn list(
+    readers: &Readers,
+    scope: &Scope,
+    state: Option<DeliveryState>,
+    receiver: &str,
+    after: Option<&Cursor>,
+    limit: u32,
+) -> Result<Vec<OutboxRow>, StoreError> {
+    const WHAT: &str = "list deliveries";
+    let (at, id) = after.map_or((i64::MAX, "~"), |cursor| (cursor.at.0, cursor.id.as_str()));
+    let rows: Vec<Row> = readers.all(WHAT, sqlx::query_as(
+        "SELECT id, receiver, kind, planned_at, state, attempts, next_at, delivered_at, last_error, payload_version, payload
+         FROM outbox
+         WHERE (planned_at, id) < (?1, ?2) AND (?3 IS NULL OR state = ?3) AND (?4 = '' OR receiver = ?4)
+           AND (?5 IS NULL OR EXISTS (SELECT 1 FROM incident
+                WHERE incident.id = outbox.incident AND incident.cluster = outbox.cluster AND incident.namespace <> ''
+                  AND incident.namespace IN (SELECT value FROM json_each(?5))))
+         ORDER BY planned_at DESC, id DESC LIMIT ?6",
+    )
+    .bind(at)
+    .bind(id)
+    .bind(state.map(|state| state.number()))
+    .bind(receiver)
+    .bind(scope::namespaces(scope))
+    .bind(limit)).await?;
+    rows.into_iter().map(|row| row.decode(WHAT)).collect()
 }
 
 /// Most deliveries shown of one incident; the newest count.

@@ -242,6 +242,16 @@ impl Store for FakeStore {
     fn outbox_totals(&self) -> StoreFuture<'_, OutboxTotals> {
         done(OutboxTotals::default())
     }
+    fn list_deliveries<'a>(
+        &'a self,
+        _: &'a Scope,
+        _: Option<DeliveryState>,
+        _: &'a str,
+        _: Option<&'a Cursor>,
+        _: u32,
+    ) -> StoreFuture<'a, Vec<OutboxRow>> {
+        done(Vec::new())
+    }
     fn deliveries(&self, _: Ulid) -> StoreFuture<'_, Vec<Delivery>> {
         done(Vec::new())
     }
