@@ -124,6 +124,13 @@ impl CliError {
         }
     }
 
+    /// Whether there is no connection, or none any more; a later one may do. A status that carries a cause was made on
+    /// this side of a broken connection, whatever its code.
+    pub(crate) fn is_disconnect(&self) -> bool {
+        let broken = |status: &tonic::Status| std::error::Error::source(status).is_some();
+        self.status() == Status::NoConnection || matches!(self, Self::Refused { status, .. } if broken(status))
+    }
+
     /// Whether the aggregator answered and then went away.
     fn is_goodbye(&self) -> bool {
         match self {
@@ -197,6 +204,22 @@ mod tests {
         let gone = refused(Code::Unavailable, "the aggregator is stopping");
         assert!(gone.advice("inquest").unwrap().contains("run the command again"));
         assert_eq!(refused(Code::Internal, "").advice("inquest"), None);
+    }
+
+    #[test]
+    fn a_broken_connection_is_told_from_a_refusal() {
+        assert!(refused(Code::Unavailable, "").is_disconnect());
+        assert!(!refused(Code::ResourceExhausted, "256 watches are open already").is_disconnect());
+        let CliError::Refused { server, call, .. } = refused(Code::Unknown, "") else {
+            unreachable!()
+        };
+        let broken = tonic::Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        let error = CliError::Refused {
+            server,
+            call,
+            status: Box::new(broken),
+        };
+        assert!(error.is_disconnect());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `inquest watch`.
 
+use std::time::Duration;
+
 use inquest_proto::query::v1 as pb;
-use inquest_shared::{model::Incident, text::card};
+use inquest_shared::{model::Incident, supervisor::Backoff, text::card};
 
 use crate::{
     app::Context,
@@ -11,15 +13,53 @@ use crate::{
     output::{self, story},
 };
 
+/// Pause between two attempts to connect again.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Prints changes until Ctrl-C.
 pub(super) async fn run(context: &Context, args: &WatchArgs) -> Result<Status, CliError> {
-    let client = Client::connect(&context.server).await?;
-    let mut changes = client
-        .watch(args.filter.to_wire(context.clock.now()), args.current)
-        .await?;
+    let filter = args.filter.to_wire(context.clock.now());
     tokio::select! {
-        outcome = follow(context, &mut changes, args.once) => outcome,
+        outcome = keep_following(context, &filter, args) => outcome,
         signal = tokio::signal::ctrl_c() => signal.map(|()| Status::Success).map_err(CliError::Start),
+    }
+}
+
+/// Follows over restarts of the aggregator. Only the first connection may fail: an address where nobody ever answered is
+/// more likely wrong than away.
+async fn keep_following(context: &Context, filter: &pb::Filter, args: &WatchArgs) -> Result<Status, CliError> {
+    let mut changes = Client::connect(&context.server)
+        .await?
+        .watch(filter.clone(), args.current)
+        .await?;
+    loop {
+        match follow(context, &mut changes, args.once).await {
+            Err(error) if error.is_disconnect() => {
+                output::talk(&format!("{error}; connecting again"));
+                changes = come_back(context, filter).await?;
+                output::talk("connected again; what is open now comes first, since changes may have been missed");
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Connects again, with pauses that grow; gives up only when the aggregator refuses.
+async fn come_back(context: &Context, filter: &pb::Filter) -> Result<Changes, CliError> {
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, RETRY_MAX);
+    loop {
+        tokio::time::sleep(backoff.after(Duration::ZERO)).await;
+        let again = async {
+            Client::connect(&context.server)
+                .await?
+                .watch(filter.clone(), true)
+                .await
+        };
+        match again.await {
+            Err(error) if error.is_disconnect() => {}
+            outcome => return outcome,
+        }
     }
 }
 
