@@ -17,8 +17,9 @@ pub(super) const THROTTLED: Duration = Duration::from_secs(30);
 const BASE: Duration = Duration::from_secs(1);
 /// Longest step of the back-off.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
-/// A notice older than this is not worth another try.
-pub(super) const DEADLINE: Duration = Duration::from_secs(24 * 3600);
+/// A notice older than this is not worth another try. Long enough for what broke on a Friday evening and is repaired on
+/// Monday.
+pub(super) const DEADLINE: Duration = Duration::from_secs(72 * 3600);
 
 /// Writes the outcome of a try into its row. A row that stays pending has its next time set.
 pub(super) fn settle(row: &mut OutboxRow, outcome: &Outcome, now: UnixNanos) {
@@ -47,7 +48,10 @@ pub(super) fn bury(row: &mut OutboxRow, reason: &Reason) {
 
 fn postpone(row: &mut OutboxRow, wait: Duration, reason: &Reason, now: UnixNanos) {
     if now.since(row.planned_at) >= DEADLINE {
-        return bury(row, &Reason::quoting("given up after 24 h", reason.as_str().as_bytes()));
+        return bury(
+            row,
+            &Reason::quoting("given up after 3 days", reason.as_str().as_bytes()),
+        );
     }
     row.next_at = now.saturating_add(wait);
     reason.as_str().clone_into(&mut row.last_error);
@@ -112,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_day_a_row_is_given_up_but_only_after_one_more_try() {
+    fn after_three_days_a_row_is_given_up_but_only_after_one_more_try() {
         let mut row = tried(40);
         let late = row.planned_at.saturating_add(DEADLINE);
         settle(&mut row, &Outcome::Ambiguous(Reason::new("timed out")), late);
         assert_eq!(
             (row.state, row.last_error.as_str()),
-            (DeliveryState::Dead, "given up after 24 h: timed out")
+            (DeliveryState::Dead, "given up after 3 days: timed out")
         );
     }
 

@@ -3,6 +3,7 @@
 //! Owns the HTTP exchange and what each answer means. The address may hold a token, so it is in no error and no log.
 
 mod event;
+mod failure;
 mod fit;
 mod signature;
 
@@ -233,7 +234,7 @@ fn class(error: &reqwest::Error) -> &'static str {
     } else if error.is_connect() && error.is_timeout() {
         "connecting timed out"
     } else if error.is_connect() {
-        "cannot connect"
+        failure::of_connecting(error)
     } else if error.is_timeout() {
         "timed out"
     } else {

@@ -1,4 +1,5 @@
 mod fake;
+mod outage;
 mod receivers;
 
 use std::time::Duration;
@@ -70,6 +71,16 @@ impl Bench {
     /// Lets everything happen that happens within `span`.
     async fn pass(&self, span: Duration) {
         let step = Duration::from_millis(50);
+        let end = Instant::now() + span;
+        while Instant::now() < end {
+            self.clock.advance(step);
+            tokio::time::sleep(step).await;
+        }
+    }
+
+    /// The same over hours, in steps that are small beside every wait that matters then.
+    async fn pass_coarsely(&self, span: Duration) {
+        let step = secs(5);
         let end = Instant::now() + span;
         while Instant::now() < end {
             self.clock.advance(step);

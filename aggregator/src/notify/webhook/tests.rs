@@ -88,6 +88,31 @@ impl Hook {
         }
     }
 
+    /// A receiver that answers with endless headers, a byte each 50 ms.
+    async fn dripping() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    // Bytes before the request would not be an answer to it.
+                    let asked = stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0);
+                    let answer = b"HTTP/1.1 200 OK\r\nx-slow: ".iter().chain(std::iter::repeat(&b'x'));
+                    for byte in answer {
+                        if !asked || stream.write_all(std::slice::from_ref(byte)).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                });
+            }
+        });
+        Self {
+            url,
+            seen: Seen::default(),
+        }
+    }
+
     fn calls(&self) -> Vec<(HeaderMap, Bytes, SocketAddr)> {
         self.seen.lock().unwrap().clone()
     }
@@ -339,6 +364,14 @@ async fn a_slow_body_after_success_does_not_hold_the_next_message_back() {
     let begun = Instant::now();
     assert_eq!(webhook(&hook.url, "").deliver(&message()).await, Outcome::Delivered);
     assert!(begun.elapsed() < Duration::from_secs(3));
+}
+
+/// Bytes that come one by one never end an attempt; its time does.
+#[tokio::test]
+async fn an_answer_that_drips_is_given_up_at_the_configured_timeout() {
+    let hook = Hook::dripping().await;
+    let outcome = webhook(&hook.url, "    timeout: 1s\n").deliver(&message()).await;
+    assert_eq!(outcome, Outcome::Ambiguous(Reason::new("timed out")));
 }
 
 #[tokio::test]
