@@ -62,7 +62,14 @@ go_is_new_enough() {
 }
 
 needs_go() {
-  [[ -e $target/tools/grpcurl-$GRPCURL_VERSION ]] || go_is_new_enough || missing golang-go "Go 1.21 or newer, to build grpcurl"
+  [[ -e $target/tools/$1 ]] || go_is_new_enough || missing golang-go "Go 1.21 or newer, to build ${1%%-*}"
+}
+
+# Namespaces with a wire between them that can be cut.
+needs_network() {
+  needs_program ip iproute2 "network namespaces"
+  needs_program iptables iptables "cut networks"
+  needs_program nsenter util-linux "programs in network namespaces"
 }
 
 collect_needs() {
@@ -75,7 +82,8 @@ collect_needs() {
       runtime | docker | faults | faults-long) needs_kernel && needs_runtime ;;
     esac
   done
-  if is_chosen foreign; then needs_go; fi
+  if is_chosen foreign; then needs_go "grpcurl-$GRPCURL_VERSION"; fi
+  if is_chosen faults; then needs_kernel && needs_runtime && needs_network && needs_go "toxiproxy-$TOXIPROXY_VERSION"; fi
   # without root these parts are left out, and the suite says so
   if can_install && is_chosen unit; then needs_runtime; fi
   if can_install && is_chosen lint; then needs_program shellcheck shellcheck "scripts"; fi

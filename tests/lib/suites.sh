@@ -2,6 +2,7 @@
 # What each suite runs. Every function writes to its log and fails with a status.
 
 GRPCURL_VERSION=v1.9.3
+TOXIPROXY_VERSION=v2.12.0
 
 # Crates that must be nowhere in the tree: a second TLS library, a second time library, abandoned parsers.
 BANNED='aws-lc-rs|aws-lc-sys|openssl-sys|native-tls|chrono|serde_yaml|serde_yml|protoc-bin-vendored|protobuf-src'
@@ -18,6 +19,24 @@ make_grpcurl() {
   GOBIN=$bin CGO_ENABLED=0 GOFLAGS=-mod=mod PATH="$PATH:/usr/local/go/bin" \
     go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION" || return
   touch "$stamp"
+}
+
+# The same; its command is called `server`, so it gets a folder of its own.
+make_toxiproxy() {
+  local bin=$target/tools/toxiproxy stamp=$target/tools/toxiproxy-$TOXIPROXY_VERSION
+  if [[ -x $bin/server && -e $stamp ]]; then
+    echo "toxiproxy $TOXIPROXY_VERSION is there"
+    return
+  fi
+  GOBIN=$bin CGO_ENABLED=0 GOFLAGS=-mod=mod PATH="$PATH:/usr/local/go/bin" \
+    go install "github.com/Shopify/toxiproxy/v2/cmd/server@$TOXIPROXY_VERSION" || return
+  touch "$stamp"
+}
+
+# The tools of the chosen suites.
+make_tools() {
+  if is_chosen foreign; then make_grpcurl || return; fi
+  if is_chosen faults; then make_toxiproxy; fi
 }
 
 # One call for programs and tests, so that both are built with the same features and nothing is built again later.
@@ -104,6 +123,7 @@ integration() {
   local log=$logs/$1.log
   shift
   export INQUEST_TEST_BUILT=1 INQUEST_TEST_RUNTIME=1 INQUEST_TEST_GRPCURL=$target/tools/bin/grpcurl
+  export INQUEST_TEST_TOXIPROXY=$target/tools/toxiproxy/server
   cargo test --locked --workspace --test it -- "$@" || return
   # no pipe to look at the output: what a test left running would keep it open for ever
   if grep -qE '^running 0 tests' "$log"; then

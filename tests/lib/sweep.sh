@@ -66,6 +66,15 @@ cgroups_of() {
   done
 }
 
+# Network namespaces whose maker is dead; the pid is part of the name.
+stale_namespaces() {
+  local path name
+  for path in /run/netns/inq-*; do
+    name=${path##*/} name=${name#inq-}
+    if [[ -e $path && ! -e /proc/${name%%-*} ]]; then say "${path##*/}"; fi
+  done
+}
+
 remove_cgroup() {
   local pid
   find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null | while read -r pid; do
@@ -82,12 +91,14 @@ remove_cgroup() {
 
 sweep() {
   local folder=$1 item
-  local -a processes cgroups mounts sockets
+  local -a processes cgroups mounts sockets namespaces
   [[ -n $folder && -d $folder ]] || return 0
   mapfile -t processes < <(processes_of "$folder")
   mapfile -t cgroups < <(cgroups_of "$folder")
   mapfile -t sockets < <(find "$folder" -path '*/io.containerd.runtime.v2.task/*' -name address -exec cat {} \; -exec echo \; 2>/dev/null)
   for item in "${processes[@]}"; do kill -KILL "$item" 2>/dev/null || true; done
+  mapfile -t namespaces < <(stale_namespaces)
+  for item in "${namespaces[@]}"; do ip netns del "$item" || true; done
   for item in "${cgroups[@]}"; do remove_cgroup "$item"; done
   mapfile -t mounts < <(awk -v below="$folder/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
   for item in "${mounts[@]}"; do umount -l -- "$item" || true; done

@@ -13,11 +13,21 @@ use anyhow::{Context, Result};
 /// # Errors
 /// When nothing listens or the answer is not HTTP.
 pub fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    ask(port, "GET", path, "")
+}
+
+/// Sends any method with a JSON body, and gives back status and body.
+///
+/// # Errors
+/// When nothing listens or the answer is not HTTP.
+pub fn ask(port: u16, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

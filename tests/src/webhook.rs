@@ -9,7 +9,7 @@ mod receive;
 mod record;
 mod signature;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,8 +44,18 @@ pub enum Behaviour {
     RetryAfter(u32),
     /// Reads the request and never answers.
     Hang,
+    /// 429 with `Retry-After` as a fraction of seconds, as chat services send it, in milliseconds here.
+    RetryAfterFraction(u32),
+    /// 429 with `Retry-After` as the HTTP date so many seconds from now.
+    RetryAfterDate(u32),
     /// Reads the request and resets the connection.
     Reset,
+    /// Takes the message in, then resets the connection instead of answering.
+    TakeThenReset,
+    /// Takes the message in and answers 200 after this time.
+    Late(Duration),
+    /// 200 with a body of 2 GiB.
+    EndlessBody,
 }
 
 /// What the server and the test share.
@@ -117,7 +127,19 @@ impl Webhook {
         Self::listen(Some(Secret::parse(secret)?), Arc::new(SystemClock))
     }
 
+    /// Starts a receiver of unsigned requests at an address of its own.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub fn start_at(address: SocketAddr) -> Result<Self> {
+        Self::listen_at(address, None, Arc::new(SystemClock))
+    }
+
     fn listen(secret: Option<Secret>, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::listen_at((Ipv4Addr::LOCALHOST, 0).into(), secret, clock)
+    }
+
+    fn listen_at(address: SocketAddr, secret: Option<Secret>, clock: Arc<dyn Clock>) -> Result<Self> {
         let inner = Inner {
             script: VecDeque::new(),
             otherwise: Behaviour::Accept,
@@ -130,7 +152,7 @@ impl Webhook {
             inner: Mutex::new(inner),
         });
         let mut webhook = Self {
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            address,
             shared,
             runtime: None,
         };
@@ -198,6 +220,18 @@ impl Webhook {
             .filter(|received| received.answer.is_success())
             .cloned()
             .collect()
+    }
+
+    /// What people were told: the first request of each key that was taken in, answered or not. A repeat of a key is
+    /// the receiver's own business to leave out, as `idempotency-key` allows it to.
+    #[must_use]
+    pub fn told(&self) -> Vec<Received> {
+        let mut keys = BTreeSet::new();
+        let mut told = self.received();
+        told.retain(|received| {
+            received.answer.is_taken() && keys.insert(received.header("idempotency-key").to_owned())
+        });
+        told
     }
 
     /// How many requests came after [`MAX_RECORDS`] and were not kept.

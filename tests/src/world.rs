@@ -1,7 +1,14 @@
 //! A whole installation on this host: aggregator, agent, a strict webhook receiver and, when asked for, a private
 //! containerd. Every part is the real program; each can be killed, frozen and started again.
 
-use std::{fs, io::Write as _, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use inquest_cli::sandbox::{BareCgroup, Containerd};
@@ -32,6 +39,25 @@ pub struct Options {
     pub aggregator_extra: String,
     /// Lines added to the webhook receiver's section (`timeout: 1s`).
     pub webhook_extra: String,
+    /// The aggregator's route instead of one that leads everything to `hook`, in braces.
+    pub route: Option<String>,
+    /// Where the aggregator listens for agents instead of a free port of the loopback.
+    pub ingest: Option<SocketAddr>,
+    /// Where the agent looks for the aggregator instead of there: a proxy in between.
+    pub agent_reaches: Option<SocketAddr>,
+    /// Keys of the agent's `aggregator` section, each with a comma after it (`keep_alive: {interval: 1s},`).
+    pub agent_uplink: String,
+    /// Who starts the programs.
+    pub through: Through,
+}
+
+/// Programs that start ours and become them, so that pids and signals stay true (`nsenter`, `env`).
+#[derive(Debug, Clone, Default)]
+pub struct Through {
+    /// Words before the agent's own command line.
+    pub agent: Vec<String>,
+    /// Words before the aggregator's own command line.
+    pub aggregator: Vec<String>,
 }
 
 /// A running installation; everything ends when it is dropped.
@@ -47,6 +73,7 @@ pub struct World {
     /// What this world's agent calls its node: other worlds on the same kernel are none of its business.
     scope: BareCgroup,
     ports: Ports,
+    through: Through,
     dir: TestDir,
 }
 
@@ -75,15 +102,16 @@ impl World {
             false => None,
         };
         let ports = Ports {
-            ingest: free_port()?,
+            ingest: options.ingest.map_or_else(free_port, |address| Ok(address.port()))?,
             api: free_port()?,
             aggregator_status: free_port()?,
             agent_status: free_port()?,
         };
         let scope = BareCgroup::scope()?;
         write_config(&dir, ports, &webhook, containerd.as_ref(), &scope, options)?;
-        let aggregator = spawn(Program::Aggregator, &dir, None)?;
-        let agent = spawn(Program::Agent, &dir, None)?;
+        let through = options.through.clone();
+        let aggregator = spawn(Program::Aggregator, &dir, &through, None)?;
+        let agent = spawn(Program::Agent, &dir, &through, None)?;
         let world = Self {
             webhook,
             aggregator,
@@ -91,6 +119,7 @@ impl World {
             containerd,
             scope,
             ports,
+            through,
             dir,
         };
         world.wait_connected().await?;
@@ -171,7 +200,7 @@ impl World {
     /// # Errors
     /// When it cannot be started.
     pub fn start_agent(&mut self) -> Result<()> {
-        self.agent = spawn(Program::Agent, &self.dir, None)?;
+        self.agent = spawn(Program::Agent, &self.dir, &self.through, None)?;
         Ok(())
     }
 
@@ -180,7 +209,7 @@ impl World {
     /// # Errors
     /// When it cannot be started.
     pub fn start_aggregator(&mut self) -> Result<()> {
-        self.aggregator = spawn(Program::Aggregator, &self.dir, None)?;
+        self.aggregator = spawn(Program::Aggregator, &self.dir, &self.through, None)?;
         Ok(())
     }
 
@@ -190,7 +219,7 @@ impl World {
     /// When it cannot be ended or started.
     pub fn restart_armed(&mut self, program: Program, failpoint: &str) -> Result<()> {
         self.process(program).kill9()?;
-        *self.process(program) = spawn(program, &self.dir, Some(failpoint))?;
+        *self.process(program) = spawn(program, &self.dir, &self.through, Some(failpoint))?;
         Ok(())
     }
 
@@ -311,11 +340,16 @@ impl World {
     /// # Errors
     /// While the program is down.
     pub fn status_page(&self, program: Program, page: &str) -> Result<(u16, String)> {
-        let port = match program {
+        crate::http::get(self.status_port(program), page)
+    }
+
+    /// Loopback port of a program's status listener.
+    #[must_use]
+    pub const fn status_port(&self, program: Program) -> u16 {
+        match program {
             Program::Agent => self.ports.agent_status,
             Program::Aggregator => self.ports.aggregator_status,
-        };
-        crate::http::get(port, page)
+        }
     }
 }
 
@@ -354,12 +388,19 @@ pub enum Program {
 }
 
 /// Starts a program; `failpoint` is where it is to die.
-fn spawn(program: Program, dir: &TestDir, failpoint: Option<&str>) -> Result<Process> {
-    let (name, config) = match program {
-        Program::Agent => ("inquest-agent", "agent.yaml"),
-        Program::Aggregator => ("inquest-aggregator", "aggregator.yaml"),
+fn spawn(program: Program, dir: &TestDir, through: &Through, failpoint: Option<&str>) -> Result<Process> {
+    let (name, config, through) = match program {
+        Program::Agent => ("inquest-agent", "agent.yaml", &through.agent),
+        Program::Aggregator => ("inquest-aggregator", "aggregator.yaml", &through.aggregator),
     };
-    let mut command = Command::new(bin(name)?);
+    let mut command = match through.as_slice() {
+        [] => Command::new(bin(name)?),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(bin(name)?);
+            command
+        }
+    };
     command.arg("--config").arg(dir.join(config)).current_dir(dir.path());
     if let Some(failpoint) = failpoint {
         command.env(inquest_shared::failpoint::VARIABLE, failpoint);
@@ -376,18 +417,22 @@ fn write_config(
     options: &Options,
 ) -> Result<()> {
     let root = dir.path().display();
+    let ingest = options
+        .ingest
+        .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports.ingest).into());
     fs::write(dir.join("bootstrap"), "a bootstrap secret of this world")?;
     fs::write(dir.join("webhook-secret"), WEBHOOK_SECRET)?;
     let aggregator = format!(
         "cluster: {{name: test}}\n\
-         listen: {{ingest: \"127.0.0.1:{}\", api: \"127.0.0.1:{}\", status: \"127.0.0.1:{}\"}}\n\
+         listen: {{ingest: \"{}\", api: \"127.0.0.1:{}\", status: \"127.0.0.1:{}\"}}\n\
          data_dir: {root}/data\n\
          enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
-         route: {{receiver: hook}}\n\
+         route: {}\n\
          receivers:\n  - name: hook\n    webhook:\n      url: {}\n      secret_file: {root}/webhook-secret\n{}\n{}\n",
-        ports.ingest,
+        ingest,
         ports.api,
         ports.aggregator_status,
+        options.route.as_deref().unwrap_or("{receiver: hook}"),
         webhook.url(),
         indent(&options.webhook_extra, 6),
         options.aggregator_extra,
@@ -402,12 +447,15 @@ fn write_config(
     };
     let agent = format!(
         "node: {{name: n1}}\n\
-         aggregator: {{address: \"127.0.0.1:{}\", ca_file: {root}/data/ca/ca.crt}}\n\
+         aggregator: {{address: \"{}\", {}ca_file: {root}/data/ca/ca.crt}}\n\
          enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
          state_dir: {root}/agent\n\
          sources:\n  {containerd}\n  cgroup: {{scope: {scope}}}\n\
          listen: {{status: \"127.0.0.1:{}\"}}\n{}\n",
-        ports.ingest, ports.agent_status, options.agent_extra,
+        options.agent_reaches.unwrap_or(ingest),
+        options.agent_uplink,
+        ports.agent_status,
+        options.agent_extra,
     );
     fs::write(dir.join("agent.yaml"), agent)?;
     Ok(())

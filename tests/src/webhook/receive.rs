@@ -1,15 +1,17 @@
 //! The HTTP half of the receiver: reads, checks, records, answers.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use inquest_shared::clock::UnixNanos;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt as _;
 
@@ -54,8 +56,15 @@ async fn receive(
     respond(answer, &fuse).await
 }
 
-/// What is recorded, and how many seconds the sender is asked to wait.
-type Judged = (Answer, Option<u32>);
+/// What goes with a status.
+enum Extra {
+    Nothing,
+    RetryAfter(String),
+    EndlessBody,
+}
+
+/// What is recorded, and what goes with it.
+type Judged = (Answer, Extra);
 
 fn judge(shared: &Shared, headers: &BTreeMap<String, String>, read: &Read) -> (Judged, serde_json::Value) {
     let value = serde_json::from_slice(&read.bytes);
@@ -63,16 +72,40 @@ fn judge(shared: &Shared, headers: &BTreeMap<String, String>, read: &Read) -> (J
     let refusal = refusal.or_else(|| value.is_err().then_some(Refusal::NotJson));
     let value = value.unwrap_or_default();
     if let Some(refusal) = refusal {
-        return ((Answer::Refused(refusal), None), value);
+        return ((Answer::Refused(refusal), Extra::Nothing), value);
     }
     let judged = match shared.next() {
-        Behaviour::Accept => (Answer::Status(200), None),
-        Behaviour::Status(status) => (Answer::Status(status), None),
-        Behaviour::RetryAfter(seconds) => (Answer::Status(429), Some(seconds)),
-        Behaviour::Hang => (Answer::Hung, None),
-        Behaviour::Reset => (Answer::Reset, None),
+        Behaviour::Accept => (Answer::Status(200), Extra::Nothing),
+        Behaviour::Status(status) => (Answer::Status(status), Extra::Nothing),
+        Behaviour::RetryAfter(seconds) => throttled(seconds.to_string()),
+        Behaviour::RetryAfterFraction(millis) => throttled(format!("{}.{:03}", millis / 1000, millis % 1000)),
+        Behaviour::RetryAfterDate(seconds) => throttled(http_date(shared.clock.now(), seconds)),
+        Behaviour::Hang => (Answer::Hung, Extra::Nothing),
+        Behaviour::Reset => (Answer::Reset, Extra::Nothing),
+        Behaviour::TakeThenReset => (Answer::TakenThenReset, Extra::Nothing),
+        Behaviour::Late(time) => (Answer::TakenLate(time), Extra::Nothing),
+        Behaviour::EndlessBody => (Answer::Status(200), Extra::EndlessBody),
     };
     (judged, value)
+}
+
+const fn throttled(retry_after: String) -> Judged {
+    (Answer::Status(429), Extra::RetryAfter(retry_after))
+}
+
+/// The IMF-fixdate (RFC 9110, section 5.6.7) of a moment to come.
+fn http_date(now: UnixNanos, seconds: u32) -> String {
+    let at = jiff::Timestamp::from_second(now.as_secs().saturating_add(i64::from(seconds))).unwrap_or_default();
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// 2 GiB in pieces of 64 KiB, as fast as they are taken.
+fn endless() -> Body {
+    let piece = Bytes::from_static(&[b'x'; 65_536]);
+    Body::from_stream(tokio_stream::iter(std::iter::repeat_n(
+        Ok::<_, Infallible>(piece),
+        32_768,
+    )))
 }
 
 fn unsigned(shared: &Shared, headers: &BTreeMap<String, String>, body: &[u8]) -> Option<Refusal> {
@@ -87,20 +120,25 @@ fn unsigned(shared: &Shared, headers: &BTreeMap<String, String>, body: &[u8]) ->
     check(secret, signed, body, shared.clock.now()).err()
 }
 
-async fn respond((answer, wait): Judged, fuse: &Fuse) -> Response {
+async fn respond((answer, extra): Judged, fuse: &Fuse) -> Response {
     match answer {
         Answer::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            match wait {
-                Some(seconds) => (status, [(header::RETRY_AFTER, seconds.to_string())]).into_response(),
-                None => status.into_response(),
+            match extra {
+                Extra::RetryAfter(time) => (status, [(header::RETRY_AFTER, time)]).into_response(),
+                Extra::EndlessBody => (status, endless()).into_response(),
+                Extra::Nothing => status.into_response(),
             }
         }
         Answer::Refused(Refusal::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Answer::Refused(Refusal::NotJson) => StatusCode::BAD_REQUEST.into_response(),
         Answer::Refused(_) => StatusCode::UNAUTHORIZED.into_response(),
         Answer::Hung => std::future::pending().await,
-        Answer::Reset => {
+        Answer::TakenLate(time) => {
+            tokio::time::sleep(time).await;
+            StatusCode::OK.into_response()
+        }
+        Answer::Reset | Answer::TakenThenReset => {
             fuse.blow();
             StatusCode::OK.into_response()
         }

@@ -1,7 +1,7 @@
 //! What the receiver remembers of a request.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why a request was refused before the script was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Answer {
     Hung,
     /// The connection was reset.
     Reset,
+    /// Taken in; then the connection was reset.
+    TakenThenReset,
+    /// Taken in; answered with success after this time.
+    TakenLate(Duration),
 }
 
 impl Answer {
@@ -36,6 +40,12 @@ impl Answer {
     #[must_use]
     pub fn is_success(self) -> bool {
         matches!(self, Self::Status(200..=299))
+    }
+
+    /// Whether the message had its effect at the receiver.
+    #[must_use]
+    pub fn is_taken(self) -> bool {
+        self.is_success() || matches!(self, Self::TakenThenReset | Self::TakenLate(_))
     }
 }
 
