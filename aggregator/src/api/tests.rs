@@ -1,5 +1,6 @@
 //! The API over a real socket, on a real database.
 
+mod delivery;
 mod grpc;
 mod json;
 pub(super) mod sample;
