@@ -72,6 +72,13 @@ needs_network() {
   needs_program nsenter util-linux "programs in network namespaces"
 }
 
+needs_package() {
+  needs_program dockerd docker.io "images and containers"
+  needs_program docker-compose docker-compose "the compose file"
+  needs_program ip iproute2 "a network of its own"
+  needs_program busybox busybox-static "a container that dies"
+}
+
 collect_needs() {
   local suite
   packages=() problems=()
@@ -80,6 +87,7 @@ collect_needs() {
     case $suite in
       host | process | foreign | security) needs_kernel ;;
       runtime | docker | faults | faults-long) needs_kernel && needs_runtime ;;
+      package) needs_kernel && needs_package ;;
     esac
   done
   if is_chosen foreign; then needs_go "grpcurl-$GRPCURL_VERSION"; fi

@@ -232,6 +232,15 @@ pub(crate) enum ConfigCommand {
         {bin} config check aggregator.yaml\n  \
         {bin} config check agent.yaml -o wide    every effective value with its origin")]
     Check(CheckArgs),
+    /// Prints the keys of a program's file as a JSON Schema, for editors
+    #[command(after_help = "Examples:\n  \
+        {bin} config schema agent > agent.schema.json\n\n\
+        The YAML language server takes it by the first line of a file:\n  \
+        # yaml-language-server: $schema=agent.schema.json")]
+    Schema {
+        /// Program that reads the file
+        program: Program,
+    },
 }
 
 #[derive(Debug, Args)]

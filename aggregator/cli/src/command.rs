@@ -30,6 +30,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Status, C
         Command::Watch(args) => watch::run(context, &args).await,
         Command::Nodes(args) => nodes::run(context, &args).await,
         Command::Config(ConfigCommand::Check(args)) => config::check(context, &args),
+        Command::Config(ConfigCommand::Schema { program }) => config::schema::run(program),
         Command::Completion { shell } => completion::run(shell),
     }
 }

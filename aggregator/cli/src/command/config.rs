@@ -1,4 +1,6 @@
-//! `inquest config check FILE`.
+//! `inquest config check FILE` and `inquest config schema PROGRAM`.
+
+pub(super) mod schema;
 
 use std::path::Path;
 
