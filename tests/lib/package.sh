@@ -99,6 +99,7 @@ suite_package() {
   package_dir=$(mktemp -d) package_net=inquest-package-$$
   package_out=$target/release-archives package_kit=$target/release-kit
   trap stop_dockerd EXIT
+  trap 'exit 143' TERM
   check "release builds and packs" deploy/release --out "$package_out" --kit "$package_kit"
   check "archives match their checksums" archives_are_whole
   check "a private dockerd starts" start_dockerd
