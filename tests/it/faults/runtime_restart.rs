@@ -1,6 +1,9 @@
 //! Experiment 35: containerd dies and comes back. Ends in between are found, and nobody is declared dead.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use inquest_cli::sandbox::{ContainerSpec, Pod, PodSpec};
@@ -42,10 +45,7 @@ async fn ends_while_containerd_is_away_are_each_told_once_and_the_living_are_lef
     for (pid, pod) in &leavers {
         let what = format!("the end of {}", pod.spec.name);
         wait_for(&what, PATIENCE, async || {
-            ensure!(
-                !std::path::Path::new(&format!("/proc/{pid}/root/tmp")).exists(),
-                "it runs"
-            );
+            ensure!(!files_of(*pid).join("tmp").exists(), "it runs");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
@@ -90,5 +90,10 @@ pub(super) async fn pid_of(world: &World, pod: &Pod) -> Result<u64> {
 
 /// Lets a container's script go on: the runtime need not answer for that.
 pub(super) fn let_go(pid: u64) -> Result<()> {
-    Ok(std::fs::write(format!("/proc/{pid}/root/tmp/go"), "")?)
+    Ok(std::fs::write(files_of(pid).join("tmp/go"), "")?)
+}
+
+/// The file system as a process sees it.
+fn files_of(pid: u64) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join("root")
 }
