@@ -42,6 +42,13 @@ needs_runtime() {
   fi
 }
 
+needs_docker() {
+  needs_runtime
+  needs_program dockerd docker.io "a private Docker"
+  # newer releases of Debian have the client in a package of its own
+  has docker || missing docker-cli "docker, the client of the private Docker"
+}
+
 has_memory_cgroup() {
   grep -qE ' - cgroup [^ ]+ [^ ]*(,|\b)memory(,|$)' /proc/self/mountinfo ||
     grep -qsw memory /sys/fs/cgroup/cgroup.controllers
@@ -86,7 +93,8 @@ collect_needs() {
   for suite in "${chosen[@]}"; do
     case $suite in
       host | process | foreign | security) needs_kernel ;;
-      runtime | docker | faults | faults-long) needs_kernel && needs_runtime ;;
+      docker) needs_kernel && needs_docker ;;
+      runtime | faults | faults-long) needs_kernel && needs_runtime ;;
       package) needs_kernel && needs_package ;;
     esac
   done

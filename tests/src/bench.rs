@@ -17,6 +17,7 @@ mod printk;
 mod proc;
 mod receiver;
 mod rounds;
+mod runtime;
 mod statistics;
 mod victims;
 

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod binaries;
 pub mod call_recorder;
 pub mod cri_server;
+pub mod dockerd;
 pub mod folder;
 pub mod http;
 pub mod netns;
@@ -20,6 +21,7 @@ pub mod webhook;
 pub mod world;
 
 pub use binaries::bin;
+pub use dockerd::Dockerd;
 pub use folder::TestDir;
 pub use process::Process;
 pub use wait::{free_port, monotonic_nanos, wait_for};

@@ -21,7 +21,7 @@ use inquest_proto::{
 };
 use tonic::transport::Channel;
 
-use crate::{Process, TestDir, Webhook, bin, free_port, wait_for};
+use crate::{Dockerd, Process, TestDir, Webhook, bin, free_port, wait_for};
 
 /// How long a healthy part may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +33,8 @@ const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub struct Options {
     /// A private containerd with the images of the sandbox.
     pub containerd: bool,
+    /// A private dockerd; together with `containerd` it uses that one.
+    pub docker: bool,
     /// Lines added to the agent's configuration.
     pub agent_extra: String,
     /// Lines added to the aggregator's configuration, indented as top-level keys.
@@ -68,6 +70,8 @@ pub struct World {
     pub aggregator: Process,
     /// The agent.
     pub agent: Process,
+    /// The Docker engine; ended before the containerd that it may use.
+    pub docker: Option<Dockerd>,
     /// The runtime.
     pub containerd: Option<Containerd>,
     /// What this world's agent calls its node: other worlds on the same kernel are none of its business.
@@ -108,7 +112,13 @@ impl World {
             agent_status: free_port()?,
         };
         let scope = BareCgroup::scope()?;
-        write_config(&dir, ports, &webhook, containerd.as_ref(), &scope, options)?;
+        let docker = match options.docker {
+            true => Some(start_docker(&dir, containerd.as_ref(), &scope).await?),
+            false => None,
+        };
+        let runtimes = (containerd.as_ref(), docker.as_ref());
+        let runtimes = (containerd.as_ref(), docker.as_ref());
+        write_config(&dir, ports, &webhook, runtimes, &scope, options)?;
         let through = options.through.clone();
         let aggregator = spawn(Program::Aggregator, &dir, &through, None)?;
         let agent = spawn(Program::Agent, &dir, &through, None)?;
@@ -117,6 +127,7 @@ impl World {
             aggregator,
             agent,
             containerd,
+            docker,
             scope,
             ports,
             through,
@@ -167,13 +178,17 @@ impl World {
     /// # Errors
     /// What was seen instead, with both logs.
     pub async fn wait_connected(&self) -> Result<Node> {
-        let containerd = self.containerd.is_some();
+        let runtimes = [
+            ("containerd", self.containerd.is_some()),
+            ("docker", self.docker.is_some()),
+        ];
         let connected = wait_for("the agent connects", PATIENCE, async || {
             let nodes = self.nodes().await?;
             let node = nodes.into_iter().find(|n| n.connected).context("no connected node")?;
             let sources = node.status.clone().unwrap_or_default().sources;
             let live = |name: &str| sources.iter().any(|s| s.name == name && s.state == 1);
-            if !live("kernel log") || !live("cgroups") || (containerd && !live("containerd")) {
+            let missing = runtimes.iter().any(|(name, wanted)| *wanted && !live(name));
+            if !live("kernel log") || !live("cgroups") || missing {
                 bail!("sources are {sources:?}");
             }
             Ok(node)
@@ -193,6 +208,14 @@ impl World {
     /// When the world was started without one.
     pub fn runtime(&self) -> Result<&Containerd> {
         self.containerd.as_ref().context("this world has no containerd")
+    }
+
+    /// The Docker engine.
+    ///
+    /// # Errors
+    /// When the world was started without one.
+    pub fn docker(&self) -> Result<&Dockerd> {
+        self.docker.as_ref().context("this world has no Docker")
     }
 
     /// Starts the agent again after it ended.
@@ -408,11 +431,24 @@ fn spawn(program: Program, dir: &TestDir, through: &Through, failpoint: Option<&
     Process::spawn(name, command, dir.path())
 }
 
+/// Containers of Docker live in the scope of the world's agent, like those of containerd.
+async fn start_docker(dir: &TestDir, containerd: Option<&Containerd>, scope: &BareCgroup) -> Result<Dockerd> {
+    let folder = dir.join("dk");
+    fs::create_dir_all(&folder)?;
+    let parent = match containerd {
+        Some(runtime) => format!("{}/docker", runtime.cgroup_root()),
+        None => scope.path().to_owned(),
+    };
+    let socket = containerd.map(Containerd::socket);
+    let docker = Dockerd::start(&folder, &parent, socket.as_deref()).await;
+    docker.context("private dockerd")
+}
+
 fn write_config(
     dir: &TestDir,
     ports: Ports,
     webhook: &Webhook,
-    containerd: Option<&Containerd>,
+    (containerd, docker): (Option<&Containerd>, Option<&Dockerd>),
     scope: &BareCgroup,
     options: &Options,
 ) -> Result<()> {
@@ -445,12 +481,16 @@ fn write_config(
         ),
         None => ("containerd: {enabled: false}".to_owned(), scope.path().to_owned()),
     };
+    let docker = match docker {
+        Some(docker) => format!("docker: {{socket: [{}]}}", docker.socket().display()),
+        None => "docker: {enabled: false}".to_owned(),
+    };
     let agent = format!(
         "node: {{name: n1}}\n\
          aggregator: {{address: \"{}\", {}ca_file: {root}/data/ca/ca.crt}}\n\
          enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
          state_dir: {root}/agent\n\
-         sources:\n  {containerd}\n  cgroup: {{scope: {scope}}}\n\
+         sources:\n  {containerd}\n  {docker}\n  cgroup: {{scope: {scope}}}\n\
          listen: {{status: \"127.0.0.1:{}\"}}\n{}\n",
         options.agent_reaches.unwrap_or(ingest),
         options.agent_uplink,

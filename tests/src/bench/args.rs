@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, bail};
 /// What is printed for a command line that cannot be understood.
 pub(super) const USAGE: &str = "\
 usage: tests/bench kill-to-webhook [--n N] [--newborn] [--console-default] [--out FILE]
-       tests/bench exit-to-webhook [--n N] [--newborn] [--out FILE]
+       tests/bench exit-to-webhook [--n N] [--newborn] [--docker] [--out FILE]
        tests/bench agent-footprint [--minutes M] [--out FILE]
 
   --n N              samples (default 300)
   --newborn          containers die as soon as they run, unknown to the agent; else they ran for 2 s and more
+  --docker           containers of a private dockerd instead of a private containerd
   --console-default  leave the kernel's console level as it is; else only emergencies reach the console
   --minutes M        idle minutes that are measured, after 2 minutes of settling (default 10)
   --out FILE         append the lines to a file as well";
@@ -45,7 +46,11 @@ pub(super) enum What {
         console_default: bool,
     },
     /// The runtime's time of an exit to the first byte of the alert.
-    Exit { samples: usize, newborn: bool },
+    Exit {
+        samples: usize,
+        newborn: bool,
+        docker: bool,
+    },
     /// Memory and processor time of an idle agent.
     Footprint { minutes: u64 },
 }
@@ -67,6 +72,7 @@ impl Args {
             Some("exit-to-webhook") => What::Exit {
                 samples: ENOUGH,
                 newborn: false,
+                docker: false,
             },
             Some("agent-footprint") => What::Footprint { minutes: 10 },
             Some(other) => bail!("there is no bench {other:?}"),
@@ -80,6 +86,7 @@ impl Args {
                     *samples = value(&flag, args.next())?;
                 }
                 ("--newborn", What::Kill { newborn, .. } | What::Exit { newborn, .. }) => *newborn = true,
+                ("--docker", What::Exit { docker, .. }) => *docker = true,
                 ("--console-default", What::Kill { console_default, .. }) => *console_default = true,
                 ("--minutes", What::Footprint { minutes }) => *minutes = value(&flag, args.next())?,
                 (other, _) => bail!("this bench has no option {other:?}"),
@@ -125,11 +132,13 @@ mod tests {
         let exit = What::Exit {
             samples: 20,
             newborn: true,
+            docker: true,
         };
         let out = Some(PathBuf::from("f.jsonl"));
-        let read = parse("exit-to-webhook --n 20 --newborn --out f.jsonl").unwrap();
+        let read = parse("exit-to-webhook --n 20 --newborn --docker --out f.jsonl").unwrap();
         assert_eq!(read, Args::Bench(Bench { what: exit, out }));
         assert!(parse("exit-to-webhook --minutes 3").is_err());
+        assert!(parse("kill-to-webhook --docker").is_err());
         assert!(parse("exit-to-webhook --n many").is_err());
         assert!(parse("exit-to-webhook --n").is_err());
         assert!(parse("nonsense").is_err());

@@ -54,9 +54,9 @@ pub(super) async fn run(minutes: u64) -> Result<Vec<Line>> {
     let mut machine = Machine::before(dir.path()).await?;
     let group = CpuGroup::new()?;
     let receiver = Receiver::start()?;
-    let installation = Installation::start(dir.path(), receiver.url()).await?;
+    let installation = Installation::start(dir.path(), receiver.url(), false).await?;
     group.add(installation.agent.pid())?;
-    let containers = sleepers(installation.cri()).await?;
+    let containers = sleepers(installation.runtime().cri()?).await?;
     say(&format!(
         "{containers} containers sleep; settling for {SETTLE:?}, then {minutes} minutes"
     ));

@@ -10,26 +10,25 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use inquest_cli::sandbox::{Containerd, Cri};
 use inquest_proto::{
     ingest::v1::SourceState,
     query::v1::{ListNodesRequest, query_service_client::QueryServiceClient},
 };
 use sha2::{Digest as _, Sha256};
 
-use super::receiver::SECRET;
+use super::{receiver::SECRET, runtime::Runtime};
 use crate::{Process, free_port, wait_for};
 
 /// How long the programs may take to come up on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Everything that the agent must see before a bench begins.
-const SOURCES: [&str; 3] = ["kernel log", "cgroups", "containerd"];
+/// What the agent must see before a bench begins, beside the runtime.
+const SOURCES: [&str; 2] = ["kernel log", "cgroups"];
 
 /// The running programs; they end with it.
 pub(super) struct Installation {
     pub(super) agent: Process,
     aggregator: Process,
-    containerd: Containerd,
+    runtime: Runtime,
     config: String,
 }
 
@@ -38,14 +37,13 @@ impl Installation {
     ///
     /// # Errors
     /// What did not come up, with the logs.
-    pub(super) async fn start(dir: &Path, webhook: &str) -> Result<Self> {
+    pub(super) async fn start(dir: &Path, webhook: &str, docker: bool) -> Result<Self> {
         let programs = Programs::find()?;
-        let folder = dir.join("containerd");
-        fs::create_dir_all(&folder)?;
-        let containerd = Containerd::start(&folder).await.context("private containerd")?;
+        let runtime = Runtime::start(dir, docker).await?;
         let places = Places {
             root: dir.display().to_string(),
-            socket: containerd.socket().display().to_string(),
+            source: runtime.source(),
+            socket: runtime.socket(),
             webhook: webhook.to_owned(),
             ports: [free_port()?, free_port()?, free_port()?, free_port()?],
         };
@@ -58,16 +56,20 @@ impl Installation {
         let installation = Self {
             agent,
             aggregator,
-            containerd,
-            config: Places::default().hash(),
+            config: Places {
+                source: runtime.source(),
+                ..Places::default()
+            }
+            .hash(),
+            runtime,
         };
         installation.wait_ready(places.ports[1]).await?;
         Ok(installation)
     }
 
     /// The runtime.
-    pub(super) fn cri(&self) -> &Cri {
-        self.containerd.cri()
+    pub(super) const fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// Hash of both configuration files without ports and paths.
@@ -98,7 +100,7 @@ impl Installation {
                     .iter()
                     .any(|s| s.name == *name && s.state() == SourceState::Live)
             };
-            if !SOURCES.iter().all(live) {
+            if !SOURCES.iter().chain([&self.runtime.source()]).all(|name| live(&name)) {
                 bail!("sources are {sources:?}");
             }
             Ok(())
@@ -113,7 +115,7 @@ impl Installation {
     pub(super) async fn stop(self) -> Result<()> {
         drop(self.agent);
         drop(self.aggregator);
-        Ok(self.containerd.stop().await?)
+        self.runtime.stop().await
     }
 }
 
@@ -164,6 +166,8 @@ impl Programs {
 #[derive(Debug, Default)]
 struct Places {
     root: String,
+    /// Source of the runtime, and its socket.
+    source: &'static str,
     socket: String,
     webhook: String,
     /// Ingest, API, and the status pages of aggregator and agent.
@@ -191,6 +195,7 @@ impl Places {
     fn agent(&self) -> String {
         let Self {
             root,
+            source,
             socket,
             ports: [ingest, _, _, status],
             ..
@@ -200,7 +205,7 @@ impl Places {
              aggregator: {{address: \"127.0.0.1:{ingest}\", ca_file: {root}/data/ca/ca.crt}}\n\
              enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
              state_dir: {root}/agent\n\
-             sources: {{containerd: {{socket: [{socket}]}}}}\n\
+             sources: {{{source}: {{socket: [{socket}]}}}}\n\
              listen: {{status: \"127.0.0.1:{status}\"}}\n"
         )
     }
@@ -232,6 +237,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let places = Places {
             root: dir.path().display().to_string(),
+            source: "docker",
             socket: "/run/c.sock".to_owned(),
             webhook: "http://127.0.0.1:5/hook".to_owned(),
             ports: [1, 2, 3, 4],

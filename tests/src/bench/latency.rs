@@ -8,7 +8,6 @@ mod tally;
 mod witness;
 
 use anyhow::{Result, ensure};
-use inquest_cli::sandbox::Cri;
 
 use super::{
     args::Bench,
@@ -18,6 +17,7 @@ use super::{
     printk::Printk,
     receiver::{Arrival, Receiver},
     rounds::{self, Round},
+    runtime::Runtime,
     say,
     statistics::{Figures, milliseconds},
     victims::{Death, Group, Told, Victim},
@@ -41,9 +41,9 @@ pub(super) async fn run(bench: &Bench) -> Result<Vec<Line>> {
     let _settings = kernel.then(|| Printk::prepare(plan.console_default)).transpose()?;
     let disk = machine::sync_cost(dir.path())?;
     let mut course = Course::begin(plan)?;
-    let installation = Installation::start(dir.path(), course.receiver.url()).await?;
+    let installation = Installation::start(dir.path(), course.receiver.url(), plan.docker).await?;
     let before = Ticks::now()?;
-    course.rounds(installation.cri()).await?;
+    course.rounds(installation.runtime()).await?;
     machine.steal_percent = Ticks::now()?.steal_percent_since(before);
     let tally = &course.tally;
     ensure!(
@@ -78,25 +78,25 @@ impl Course {
     }
 
     /// Plays rounds until there are enough samples, at most twice as many as a quiet machine needs.
-    async fn rounds(&mut self, cri: &Cri) -> Result<()> {
+    async fn rounds(&mut self, runtime: &Runtime) -> Result<()> {
         let most = self.plan.samples.div_ceil(rounds::SIZE).saturating_mul(2);
         for round in 1..=u32::try_from(most)? {
             let left = self.plan.samples.saturating_sub(self.tally.alerts.len());
             if left == 0 {
                 break;
             }
-            self.round(cri, round, left.min(rounds::SIZE)).await?;
+            self.round(runtime, round, left.min(rounds::SIZE)).await?;
         }
         self.tally.lost.repeated = self.receiver.repeated();
         Ok(())
     }
 
-    async fn round(&mut self, cri: &Cri, round: u32, size: usize) -> Result<()> {
-        let group = Group::make(cri, self.plan.death, self.plan.newborn, round, size).await?;
+    async fn round(&mut self, runtime: &Runtime, round: u32, size: usize) -> Result<()> {
+        let group = Group::make(runtime, self.plan.death, self.plan.newborn, round, size).await?;
         self.witness.calibrate().await?;
-        let played = rounds::play(cri, &mut self.receiver, &group, self.plan.pace).await?;
+        let played = rounds::play(runtime, &mut self.receiver, &group, self.plan.pace).await?;
         self.witness.calibrate().await?;
-        let begins = self.begins(cri, &group, &played).await?;
+        let begins = self.begins(runtime, &group, &played).await?;
         let quiet = played.steal_percent <= MAX_STEAL_PERCENT;
         self.tally.discarded += usize::from(!quiet);
         let death = self.plan.death;
@@ -111,13 +111,13 @@ impl Course {
             "round {round}: {samples} samples, {lost:?}, steal {} %",
             played.steal_percent
         ));
-        group.remove(cri).await
+        group.remove(runtime).await
     }
 
-    async fn begins(&self, cri: &Cri, group: &Group, played: &Round) -> Result<Vec<Option<Begin>>> {
+    async fn begins(&self, runtime: &Runtime, group: &Group, played: &Round) -> Result<Vec<Option<Begin>>> {
         let mut begins = Vec::new();
         for (victim, wall_offset) in group.victims.iter().zip(&played.wall_offsets) {
-            begins.push(self.witness.begin(cri, victim, *wall_offset).await?);
+            begins.push(self.witness.begin(runtime, victim, *wall_offset).await?);
         }
         Ok(begins)
     }

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use inquest_cli::sandbox::Cri;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     clocks,
     machine::Ticks,
     receiver::Receiver,
+    runtime::Runtime,
     victims::{Group, Victim},
 };
 
@@ -37,7 +37,7 @@ pub(super) struct Round {
 ///
 /// # Errors
 /// When a victim cannot be told to die, or the receiver is gone.
-pub(super) async fn play(cri: &Cri, receiver: &mut Receiver, group: &Group, pace: Duration) -> Result<Round> {
+pub(super) async fn play(runtime: &Runtime, receiver: &mut Receiver, group: &Group, pace: Duration) -> Result<Round> {
     sleep(SETTLE).await;
     let before = Ticks::now()?;
     let mut wall_offsets = Vec::new();
@@ -46,7 +46,7 @@ pub(super) async fn play(cri: &Cri, receiver: &mut Receiver, group: &Group, pace
         sleep_until(next).await;
         next = Instant::now() + pace;
         wall_offsets.push(clocks::wall_offset());
-        victim.fire(cri).await?;
+        victim.fire(runtime).await?;
     }
     sleep_until(next).await;
     let steal_percent = Ticks::now()?.steal_percent_since(before);

@@ -1,11 +1,12 @@
 //! Containers that wait to die. Owns how they are made, how they are told to die, and how they are taken away.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use inquest_cli::sandbox::{Container, ContainerSpec, Cri, Pod, PodSpec};
+use inquest_cli::sandbox::{ContainerSpec, Pod};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::runtime::{Made, Runtime};
 use crate::wait_for;
 
 /// How long a container may take until it waits for its end.
@@ -71,7 +72,7 @@ pub(super) enum Told {
 pub(super) struct Victim {
     /// Unlike that of any other container of the bench, so that every death opens an incident of its own.
     pub(super) name: String,
-    pub(super) container: Container,
+    pub(super) container: Made,
     /// First process; none if the container dies as soon as it is started.
     pid: Option<Pid>,
 }
@@ -79,7 +80,7 @@ pub(super) struct Victim {
 /// The victims of one round.
 #[derive(Debug)]
 pub(super) struct Group {
-    pod: Pod,
+    pod: Option<Pod>,
     pub(super) victims: Vec<Victim>,
 }
 
@@ -88,20 +89,22 @@ impl Group {
     ///
     /// # Errors
     /// When the runtime refuses, or a container does not come to wait.
-    pub(super) async fn make(cri: &Cri, death: Death, newborn: bool, round: u32, size: usize) -> Result<Self> {
+    pub(super) async fn make(runtime: &Runtime, death: Death, newborn: bool, round: u32, size: usize) -> Result<Self> {
         // A namespace of its own, since the incidents of one namespace are capped.
         let name = format!("bench-{round:03}");
         let mut group = Self {
-            pod: cri.run_pod(&PodSpec::new(&name, &name, round)).await?,
+            pod: runtime.make_pod(&name, round).await?,
             victims: Vec::new(),
         };
         for index in 0..size {
-            let name = format!("r{round:03}-{index:02}");
-            let container = cri.create(&group.pod, &death.container(&name, newborn)).await?;
+            let victim = format!("r{round:03}-{index:02}");
+            let spec = death.container(&victim, newborn);
+            let container = runtime.create(group.pod.as_ref(), &name, &spec).await?;
             let pid = match newborn {
                 true => None,
-                false => Some(start_and_wait(cri, &container).await?),
+                false => Some(start_and_wait(runtime, &container).await?),
             };
+            let name = victim;
             group.victims.push(Victim { name, container, pid });
         }
         Ok(group)
@@ -111,8 +114,11 @@ impl Group {
     ///
     /// # Errors
     /// When the runtime refuses.
-    pub(super) async fn remove(self, cri: &Cri) -> Result<()> {
-        Ok(cri.remove_pod(&self.pod.id).await?)
+    pub(super) async fn remove(self, runtime: &Runtime) -> Result<()> {
+        let pod = self.pod.as_ref().map(|pod| pod.id.as_str());
+        runtime
+            .remove(pod, self.victims.iter().map(|victim| &victim.container))
+            .await
     }
 }
 
@@ -121,35 +127,24 @@ impl Victim {
     ///
     /// # Errors
     /// When it has died before, or cannot be started.
-    pub(super) async fn fire(&self, cri: &Cri) -> Result<()> {
+    pub(super) async fn fire(&self, runtime: &Runtime) -> Result<()> {
         match self.pid {
             Some(pid) => kill_process(pid, Signal::USR1).with_context(|| format!("container {} is gone", self.name)),
-            None => Ok(cri.start(&self.container).await?),
+            None => runtime.run(&self.container).await,
         }
     }
 }
 
 /// Starts a container; gives its first process once that would take the signal.
-async fn start_and_wait(cri: &Cri, container: &Container) -> Result<Pid> {
-    cri.start(container).await?;
-    let pid = first_process(cri, container).await?;
+async fn start_and_wait(runtime: &Runtime, container: &Made) -> Result<Pid> {
+    runtime.run(container).await?;
+    let pid = runtime.first_process(container).await?;
     wait_for("a container that waits for its end", WAITS_WITHIN, async || {
         let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
         ensure!(catches_usr1(&status), "the first process does not take the signal yet");
         Ok(pid)
     })
     .await
-}
-
-async fn first_process(cri: &Cri, container: &Container) -> Result<Pid> {
-    let info: HashMap<String, String> = cri.status(container).await?.info;
-    let info = info.get("info").context("the runtime gives no details")?;
-    let info: serde_json::Value = serde_json::from_str(info)?;
-    let pid = info["pid"]
-        .as_i64()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(Pid::from_raw);
-    pid.context("the runtime names no first process")
 }
 
 /// Whether the process has a handler for `SIGUSR1`, number 10, bit 9 of `SigCgt` (proc_pid_status(5)).

@@ -14,6 +14,7 @@ pub(super) struct Plan {
     pub(super) death: Death,
     pub(super) samples: usize,
     pub(super) newborn: bool,
+    pub(super) docker: bool,
     pub(super) console_default: bool,
     pub(super) pace: Duration,
 }
@@ -29,16 +30,22 @@ impl Plan {
                 death: Death::OutOfMemory,
                 samples,
                 newborn,
+                docker: false,
                 console_default,
                 // Faster than ten in five seconds the kernel begins to keep parts of its reports back.
                 pace: Duration::from_millis(600),
             }),
-            What::Exit { samples, newborn } => {
+            What::Exit {
+                samples,
+                newborn,
+                docker,
+            } => {
                 let pace = Duration::from_millis(100);
                 Some(Self {
                     death: Death::Exit,
                     samples,
                     newborn,
+                    docker,
                     console_default: true,
                     pace,
                 })
@@ -48,17 +55,20 @@ impl Plan {
     }
 
     pub(super) const fn name(&self) -> &'static str {
-        match (self.death, self.newborn) {
-            (Death::OutOfMemory, false) => "kill-to-webhook",
-            (Death::OutOfMemory, true) => "kill-to-webhook-newborn",
-            (Death::Exit, false) => "exit-to-webhook",
-            (Death::Exit, true) => "exit-to-webhook-newborn",
+        match (self.death, self.newborn, self.docker) {
+            (Death::OutOfMemory, false, _) => "kill-to-webhook",
+            (Death::OutOfMemory, true, _) => "kill-to-webhook-newborn",
+            (Death::Exit, false, false) => "exit-to-webhook",
+            (Death::Exit, true, false) => "exit-to-webhook-newborn",
+            (Death::Exit, false, true) => "exit-to-webhook-docker",
+            (Death::Exit, true, true) => "exit-to-webhook-docker-newborn",
         }
     }
 
     pub(super) const fn target(&self) -> Target {
         let (p50, p99, missing) = match self.death {
             Death::OutOfMemory => (Some(5.0), 20.0, Some(0)),
+            Death::Exit if self.docker => (None, 50.0, Some(0)),
             Death::Exit => (None, 25.0, Some(0)),
         };
         Target {

@@ -1,13 +1,11 @@
 //! Where a death begins: in the kernel's report, or in the runtime's record of the exit.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use inquest_cli::sandbox::Cri;
 
 use crate::bench::{
     clocks::KernelClock,
     kernel_log::{KernelLog, Kill},
+    runtime::Runtime,
     victims::{Death, Victim},
 };
 
@@ -41,7 +39,7 @@ impl Witness {
     }
 
     /// Begin of a victim's death; none when the kernel or the runtime does not know it.
-    pub(super) async fn begin(&self, cri: &Cri, victim: &Victim, wall_offset: i64) -> Result<Option<Begin>> {
+    pub(super) async fn begin(&self, runtime: &Runtime, victim: &Victim, wall_offset: i64) -> Result<Option<Begin>> {
         if let Some((log, clock)) = &self.kernel {
             let Some(kill) = log.kill(&victim.container.id) else {
                 return Ok(None);
@@ -50,13 +48,9 @@ impl Witness {
             return Ok(clock.monotonic(kill.first_us).map(begin));
         }
         // The runtime publishes the exit before its own status shows it.
-        let status = cri.wait_exit(&victim.container, Duration::from_secs(30)).await?;
-        let at = status.finished_at.saturating_sub(wall_offset);
-        let ended = status.finished_at > 0;
-        Ok(u64::try_from(at)
-            .ok()
-            .filter(|_| ended)
-            .map(|at| Begin { at, kernel: None }))
+        let ended = runtime.ended_at(&victim.container).await?;
+        let at = ended.and_then(|at| u64::try_from(at.saturating_sub(wall_offset)).ok());
+        Ok(at.map(|at| Begin { at, kernel: None }))
     }
 
     /// What is said about the clock and the log, after `ours` deaths.
