@@ -109,6 +109,15 @@ impl Dockerd {
     /// # Errors
     /// When it does not come up, with the end of its log.
     pub async fn launch(&mut self) -> Result<()> {
+        // dockerd gives up when its containerd does not answer within 15 s, which happens on a busy machine.
+        if self.try_launch().await.is_ok() {
+            return Ok(());
+        }
+        self.kill9()?;
+        self.try_launch().await
+    }
+
+    async fn try_launch(&mut self) -> Result<()> {
         let at = |name: &str| self.dir.join(name).display().to_string();
         // A pid file of a killed daemon would refuse the next one when its number is in use again.
         fs::remove_file(self.dir.join("pid")).or_else(|error| match error.kind() {

@@ -91,7 +91,8 @@ pub(super) fn look(answer: ContainerInspectResponse) -> Option<Look> {
         labels,
     );
     let restarts = answer.restart_count.and_then(|n| u32::try_from(n).ok());
-    subject.attempt = subject.attempt.max(restarts.unwrap_or_default());
+    let coming = u32::from(state.restarting.unwrap_or_default());
+    subject.attempt = subject.attempt.max(restarts.unwrap_or_default().saturating_sub(coming));
     let started = time(state.started_at.as_deref());
     let whole = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
     Some(Look {

@@ -32,8 +32,8 @@ use request::Request;
 const MAX_CONTAINERS: usize = 8192;
 /// Ends of one container that may wait for an inspection; restarts are at least 100 ms apart.
 const MAX_DIES: usize = 64;
-/// Docker waits at least this long before it starts a container again (moby `restartmanager`).
-const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// Docker notes a start after the process began, so first lines may be older than it; on a busy machine by this much.
+const START_LAG: Duration = Duration::from_secs(1);
 
 /// What the source tells, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl Table {
         let mut news = Vec::new();
         if let Some(entry) = self.entries.get_mut(id) {
             while let Some(die) = entry.dies.pop_front() {
-                entry.end_by_event(id, die, live, &mut news);
+                entry.end_by_event(id, die, die.at, live, &mut news);
             }
             entry.gone = true;
         }
@@ -264,8 +264,7 @@ impl Entry {
         while let Some(die) = self.dies.pop_front_if(|die| die.at < begun) {
             let last = self.dies.front().is_none_or(|next| next.at >= begun);
             let at = recorded.filter(|_| last).unwrap_or(die.at);
-            let die = Die { at, ..die };
-            self.end_by_event(&look.id, die, live, news);
+            self.end_by_event(&look.id, die, at, live, news);
         }
         if let Some(run) = self.run.as_ref().filter(|run| run.started != begun) {
             if run.ended.is_none() {
@@ -279,14 +278,15 @@ impl Entry {
     }
 
     /// Tells an end by its event; of the present run, or of one that nobody saw begin.
-    fn end_by_event(&mut self, id: &str, die: Die, live: bool, news: &mut Vec<News>) {
+    fn end_by_event(&mut self, id: &str, die: Die, at: UnixNanos, live: bool, news: &mut Vec<News>) {
         if self.run.as_ref().is_none_or(|run| run.ended.is_some()) {
             self.close(news);
             let facts = describe::from_attributes(&self.attributes);
             let begun = self.started.filter(|at| *at < die.at).unwrap_or(die.at);
             self.begin(Run::new(id, facts, begun), news);
         }
-        self.end(die.at, &ending(die.exit_code), Some(die.at), live, news);
+        // Docker sends the event after it has copied everything that the process wrote.
+        self.end(at, &ending(die.exit_code), Some(die.at), live, news);
     }
 
     /// Makes a run the present one, or adds to what is known of it.
@@ -295,6 +295,8 @@ impl Entry {
             Some(held) if held.started == run.started => {
                 let mut facts = run.container;
                 facts.pid = facts.pid.or(held.container.pid);
+                // At the end of a run Docker counts the restart that follows already.
+                facts.subject.attempt = facts.subject.attempt.min(held.container.subject.attempt);
                 if facts.subject.cgroup.is_empty() {
                     facts.subject.cgroup.clone_from(&held.container.subject.cgroup);
                 }
@@ -310,8 +312,8 @@ impl Entry {
         }
     }
 
-    /// Tells the end of the present run once. `next` is when the container may have run again.
-    fn end(&mut self, at: UnixNanos, ending: &Ending, next: Option<UnixNanos>, live: bool, news: &mut Vec<News>) {
+    /// Tells the end of the present run once. All its lines are `until` then in the log, when a newer run may write to it.
+    fn end(&mut self, at: UnixNanos, ending: &Ending, until: Option<UnixNanos>, live: bool, news: &mut Vec<News>) {
         let Some(run) = self.run.as_mut().filter(|run| run.ended.is_none()) else {
             return;
         };
@@ -319,7 +321,7 @@ impl Entry {
         let container = run.container.clone();
         let instance = container.subject.instance.clone();
         let restarted = container.subject.attempt > 0;
-        let before = restarted.then(|| run.started.saturating_sub(LEAST_PAUSE));
+        let before = restarted.then(|| run.started.saturating_sub(START_LAG));
         let exit = Exit {
             record: RuntimeExit {
                 exit_code: ending.exit_code,
@@ -335,7 +337,7 @@ impl Entry {
         };
         let log = Window {
             after: self.last_end.or(before),
-            until: next.map(|_| at.saturating_add(LEAST_PAUSE)),
+            until,
         };
         if let (Some(settings), Some(run)) = (&self.settings, &self.run) {
             let asked = self.requests.of_run(settings, run.started, at);

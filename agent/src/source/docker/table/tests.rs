@@ -214,3 +214,25 @@ fn a_stop_from_before_the_agent_came_explains_an_end_that_it_finds() {
     let listed = HashMap::from([("c".to_owned(), false)]);
     assert_eq!(table.reconcile(&listed, true).removed, ["gone"]);
 }
+
+#[test]
+fn the_first_run_reads_its_log_from_the_beginning_and_later_ones_from_the_end_before() {
+    let window = |news: &[News]| {
+        news.iter().find_map(|item| match item {
+            News::Ended { log, .. } => Some(*log),
+            _ => None,
+        })
+    };
+    let counted = |mut look: Look, restarts: u32| {
+        look.facts.subject.attempt = restarts;
+        look
+    };
+    let mut table = Table::default();
+    table.look(counted(running(10, None), 0), true);
+    let first = window(&table.look(counted(ended(10, 12, 1), 1), true));
+    assert_eq!(first, Some(Window::default()));
+    table.look(counted(running(20, Some(12)), 1), true);
+    table.event(die(23, 1));
+    let second = window(&table.look(counted(running(30, Some(22)), 2), true)).unwrap();
+    assert_eq!((second.after, second.until), (Some(at(12)), Some(at(23))));
+}
