@@ -13,8 +13,8 @@ use crate::source::{
     redact::Redactor,
 };
 
-/// An exit waits for its log, but not for an engine that hangs. Docker keeps a container locked while it starts it again, which
-/// on a busy machine takes more than a second.
+/// An exit waits for its log, but not for an engine that hangs. Docker keeps a container locked while it starts it again,
+/// which takes more than a second on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest line kept while it is put together; one that is longer is cut there.
 const MAX_LINE: usize = 16 * 1024;

@@ -185,8 +185,10 @@ impl Table {
         entry.begin(run, &mut news);
         if let Some(ending) = ending {
             let at = look.finished.or_else(|| entry.dies.front().map(|die| die.at));
+            // The log may be read only after the next run has begun to write.
+            let until = entry.dies.back().map(|die| die.at);
             entry.dies.clear();
-            entry.end(at.unwrap_or(begun), ending, None, live, &mut news);
+            entry.end(at.unwrap_or(begun), ending, until, live, &mut news);
         }
         news.extend(self.bury(&look.id));
         news
