@@ -14,6 +14,7 @@ mod outbox;
 mod payload;
 mod prune;
 mod readers;
+mod rows;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -77,16 +78,10 @@ impl SqliteStore {
     async fn write(&self, commit: &Commit) -> Result<(), StoreError> {
         const WHAT: &str = "commit";
         let mut tx = self.writer.begin(WHAT).await?;
-        for row in &commit.occurrences {
-            occurrence::put(&mut tx, WHAT, row).await?;
-        }
-        for row in &commit.incidents {
-            incident::put(&mut tx, WHAT, row).await?;
-        }
+        occurrence::put(&mut tx, WHAT, &commit.occurrences).await?;
+        incident::put(&mut tx, WHAT, &commit.incidents).await?;
         outbox::plan(&mut tx, WHAT, &commit.outbox).await?;
-        for (node, epoch, seq) in &commit.marks {
-            node::raise_mark(&mut tx, WHAT, node, *epoch, *seq).await?;
-        }
+        node::raise_marks(&mut tx, WHAT, &commit.marks).await?;
         tx.commit().await
     }
 

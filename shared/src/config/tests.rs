@@ -64,7 +64,10 @@ fn a_file_with_every_key_is_accepted_and_no_key_keeps_its_default() {
     for (path, value, origin) in agent.iter().chain(aggregator.iter()) {
         assert_ne!(origin, &Origin::Default, "{path}: {value}");
     }
-    assert!(agent.iter().count() > 25 && aggregator.iter().count() > 20, "keys are missing");
+    assert!(
+        agent.iter().count() > 25 && aggregator.iter().count() > 20,
+        "keys are missing"
+    );
 }
 
 #[test]

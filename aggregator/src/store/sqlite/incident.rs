@@ -1,12 +1,14 @@
 //! Incidents as stored.
 
+use std::sync::LazyLock;
+
 use inquest_shared::{
     clock::UnixNanos,
     model::{Incident, IncidentState},
 };
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{FromRow, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
-use super::{error::refused, payload, readers::Readers, scope};
+use super::{error::refused, payload, readers::Readers, rows::Insertion, scope};
 use crate::{
     record::{Cursor, Filter, Scope},
     store::StoreError,
@@ -26,35 +28,44 @@ impl Row {
     }
 }
 
-/// Inserts or replaces one.
-pub(super) async fn put(tx: &mut SqliteConnection, what: &'static str, incident: &Incident) -> Result<(), StoreError> {
-    sqlx::query(
+static INSERTION: LazyLock<Insertion> = LazyLock::new(|| {
+    Insertion::new(
         "INSERT INTO incident (cluster, id, state, cause, severity, last_seen, resolved_at, namespace, workload, container,
-             nodes, payload_version, payload)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (id, cluster) DO UPDATE SET
+             nodes, payload_version, payload) VALUES",
+        13,
+        "ON CONFLICT (id, cluster) DO UPDATE SET
              state = excluded.state, cause = excluded.cause, severity = excluded.severity,
              last_seen = excluded.last_seen, resolved_at = excluded.resolved_at, namespace = excluded.namespace,
              workload = excluded.workload, container = excluded.container, nodes = excluded.nodes,
              payload_version = excluded.payload_version, payload = excluded.payload",
     )
-    .bind(&incident.cluster)
-    .bind(incident.id.to_string())
-    .bind(incident.state.number())
-    .bind(incident.cause.number())
-    .bind(incident.severity.number())
-    .bind(incident.last_seen.0)
-    .bind(incident.resolved_at.map(|t| t.0))
-    .bind(&incident.workload.namespace)
-    .bind(&incident.workload.owner.name)
-    .bind(&incident.workload.container)
-    .bind(format!("\n{}\n", incident.nodes.names.join("\n")))
-    .bind(payload::VERSION)
-    .bind(payload::of_incident(incident))
-    .execute(tx)
-    .await
-    .map_err(refused(what))?;
+});
+
+/// Inserts or replaces them in order.
+pub(super) async fn put(tx: &mut SqliteConnection, what: &'static str, rows: &[Incident]) -> Result<(), StoreError> {
+    for (statement, piece) in INSERTION.cut(rows) {
+        let query = piece.iter().fold(sqlx::query(statement), bind);
+        query.execute(&mut *tx).await.map_err(refused(what))?;
+    }
     Ok(())
+}
+
+/// Adds the values of one row in the order of the columns.
+fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, incident: &'q Incident) -> Query<'q, Sqlite, SqliteArguments> {
+    query
+        .bind(&incident.cluster)
+        .bind(incident.id.to_string())
+        .bind(incident.state.number())
+        .bind(incident.cause.number())
+        .bind(incident.severity.number())
+        .bind(incident.last_seen.0)
+        .bind(incident.resolved_at.map(|t| t.0))
+        .bind(&incident.workload.namespace)
+        .bind(&incident.workload.owner.name)
+        .bind(&incident.workload.container)
+        .bind(format!("\n{}\n", incident.nodes.names.join("\n")))
+        .bind(payload::VERSION)
+        .bind(payload::of_incident(incident))
 }
 
 /// Open ones, and those resolved at or after `resolved_since`; oldest first.

@@ -1,9 +1,11 @@
 //! Nodes with their latest status, and how far each agent's spool is stored.
 
+use std::sync::LazyLock;
+
 use inquest_shared::clock::UnixNanos;
 use sqlx::{FromRow, SqliteConnection};
 
-use super::{error::refused, readers::Readers};
+use super::{error::refused, readers::Readers, rows::Insertion};
 use crate::{
     record::{NodeIdentity, StoredNode},
     store::StoreError,
@@ -84,26 +86,32 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(StoredNode::from).collect())
 }
 
-/// Raises the mark of an epoch; it never falls.
-pub(super) async fn raise_mark(
+static MARKS: LazyLock<Insertion> = LazyLock::new(|| {
+    Insertion::new(
+        "INSERT INTO mark (cluster, node_uid, epoch, seq) VALUES",
+        4,
+        "ON CONFLICT (cluster, node_uid, epoch) DO UPDATE SET seq = max(seq, excluded.seq)",
+    )
+});
+
+/// Raises the marks of epochs; none ever falls.
+pub(super) async fn raise_marks(
     tx: &mut SqliteConnection,
     what: &'static str,
-    node: &NodeIdentity,
-    epoch: u64,
-    seq: u64,
+    marks: &[(NodeIdentity, u64, u64)],
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO mark (cluster, node_uid, epoch, seq) VALUES (?, ?, ?, ?)
-         ON CONFLICT (cluster, node_uid, epoch) DO UPDATE SET seq = max(seq, excluded.seq)",
-    )
-    .bind(&node.cluster)
-    .bind(&node.uid)
-    .bind(epoch.cast_signed())
-    // no spool gets that far; only a forged number ends up there
-    .bind(i64::try_from(seq).unwrap_or(i64::MAX))
-    .execute(tx)
-    .await
-    .map_err(refused(what))?;
+    for (statement, piece) in MARKS.cut(marks) {
+        let mut query = sqlx::query(statement);
+        for (node, epoch, seq) in piece {
+            query = query
+                .bind(&node.cluster)
+                .bind(&node.uid)
+                .bind(epoch.cast_signed())
+                // no spool gets that far; only a forged number ends up there
+                .bind(i64::try_from(*seq).unwrap_or(i64::MAX));
+        }
+        query.execute(&mut *tx).await.map_err(refused(what))?;
+    }
     Ok(())
 }
 

@@ -1,14 +1,17 @@
 //! Findings as stored.
 
+use std::sync::LazyLock;
+
 use inquest_proto::ingest::v1 as pb;
 use inquest_shared::{clock::UnixNanos, model::Key};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{FromRow, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 use ulid::Ulid;
 
 use super::{
     error::{BadColumn, damaged, refused},
     payload,
     readers::Readers,
+    rows::Insertion,
     scope,
 };
 use crate::{
@@ -56,42 +59,54 @@ impl Row {
     }
 }
 
-/// Inserts or replaces one.
-pub(super) async fn put(
-    tx: &mut SqliteConnection,
-    what: &'static str,
-    row: &StoredOccurrence,
-) -> Result<(), StoreError> {
-    let message = pb::Finding::from(&row.finding);
-    let subject = &row.finding.subject;
-    sqlx::query(
+static INSERTION: LazyLock<Insertion> = LazyLock::new(|| {
+    Insertion::new(
         "INSERT INTO occurrence (cluster, node_uid, key, node_name, observed_at, stored_at, namespace, workload, container,
-             pod, cause, incident, payload_version, payload)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (cluster, node_uid, key) DO UPDATE SET
+             pod, cause, incident, payload_version, payload) VALUES",
+        14,
+        "ON CONFLICT (cluster, node_uid, key) DO UPDATE SET
              node_name = excluded.node_name, observed_at = excluded.observed_at, stored_at = excluded.stored_at,
              namespace = excluded.namespace, workload = excluded.workload, container = excluded.container,
              pod = excluded.pod, cause = excluded.cause, incident = excluded.incident,
              payload_version = excluded.payload_version, payload = excluded.payload",
     )
-    .bind(&row.node.cluster)
-    .bind(&row.node.uid)
-    .bind(row.finding.key.as_bytes().as_slice())
-    .bind(&row.node.name)
-    .bind(row.finding.observed_at.0)
-    .bind(row.stored_at.0)
-    .bind(&subject.namespace)
-    .bind(&subject.owner.name)
-    .bind(&subject.container)
-    .bind(&subject.pod)
-    .bind(message.verdict.as_ref().map_or(0, |v| v.cause))
-    .bind(row.incident.map(|id| id.to_string()))
-    .bind(payload::VERSION)
-    .bind(payload::of_finding(&message))
-    .execute(tx)
-    .await
-    .map_err(refused(what))?;
+});
+
+/// Inserts or replaces them in order.
+pub(super) async fn put(
+    tx: &mut SqliteConnection,
+    what: &'static str,
+    rows: &[StoredOccurrence],
+) -> Result<(), StoreError> {
+    for (statement, piece) in INSERTION.cut(rows) {
+        let query = piece.iter().fold(sqlx::query(statement), bind);
+        query.execute(&mut *tx).await.map_err(refused(what))?;
+    }
     Ok(())
+}
+
+/// Adds the values of one row in the order of the columns.
+fn bind<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    row: &'q StoredOccurrence,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    let message = pb::Finding::from(&row.finding);
+    let subject = &row.finding.subject;
+    query
+        .bind(&row.node.cluster)
+        .bind(&row.node.uid)
+        .bind(row.finding.key.as_bytes().as_slice())
+        .bind(&row.node.name)
+        .bind(row.finding.observed_at.0)
+        .bind(row.stored_at.0)
+        .bind(&subject.namespace)
+        .bind(&subject.owner.name)
+        .bind(&subject.container)
+        .bind(&subject.pod)
+        .bind(message.verdict.as_ref().map_or(0, |v| v.cause))
+        .bind(row.incident.map(|id| id.to_string()))
+        .bind(payload::VERSION)
+        .bind(payload::of_finding(&message))
 }
 
 /// Those of `keys` that are stored.
