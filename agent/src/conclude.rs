@@ -27,6 +27,8 @@ use crate::{
 
 /// How often the kernel cursor reaches the disk at most; a lost cursor only means reading again.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// Most observations taken at once: a report of the kernel is about 100 of them.
+const AT_ONCE: usize = 128;
 
 /// What the loop works with.
 pub struct Conclude {
@@ -49,24 +51,29 @@ impl Conclude {
     pub async fn run(mut self, mut observations: mpsc::Receiver<Observation>, token: CancellationToken) {
         let begun = Instant::now();
         let mut save_at = begun + SAVE_EVERY;
+        let mut taken = Vec::with_capacity(AT_ONCE);
         self.save();
         loop {
             let due = self.fusion.next_deadline().map(|us| begun + Duration::from_micros(us));
             // While something is half read the cursor stays: its turn comes at the first quiet moment after its time.
             let wake = due.unwrap_or(save_at);
-            let observation = tokio::select! {
+            tokio::select! {
                 biased;
                 () = token.cancelled() => break,
                 // Closed when every source is switched off: then only the timers are left.
-                Some(observation) = observations.recv() => Some(observation),
-                () = sleep_until(wake) => None,
-            };
+                1.. = observations.recv_many(&mut taken, AT_ONCE) => {}
+                () = sleep_until(wake) => {}
+            }
             failpoint::reach(Point::AgentObserved);
             let now = self.moment(begun);
-            if let Some(Observation::KernelThrough(seq)) = observation {
-                self.through = Some(seq);
+            let mut findings = Vec::new();
+            for observation in taken.drain(..) {
+                if let Observation::KernelThrough(seq) = observation {
+                    self.through = Some(seq);
+                }
+                findings.extend(self.fusion.observe(observation, now));
             }
-            let mut findings = observation.map(|o| self.fusion.observe(o, now)).unwrap_or_default();
+            // Once for all of them: the timers are searched, which one line of a report is not worth.
             findings.extend(self.fusion.tick(now));
             self.spool(&findings);
             if self.fusion.is_idle() && Instant::now() >= save_at {
