@@ -244,6 +244,7 @@ fn start_kmsg(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>, bell
         },
         batches,
     )?;
+    kmsg::counters::register(&parts.registry, &reader.stats);
     let parts = (reader, queue, out, parts.paths.clone(), parts.statuses.clone());
     spawn_once(
         stage,

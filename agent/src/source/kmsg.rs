@@ -1,5 +1,7 @@
 //! The kernel log as a source: bridges the reader's thread to the observations.
 
+pub mod counters;
+
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::mpsc;
