@@ -1,6 +1,8 @@
 //! Kills at failpoints, full disks, cut networks, receivers that misbehave: nothing acknowledged is lost.
 
+mod burst;
 mod failpoints;
+mod flood;
 mod frozen;
 mod log_reader;
 mod partition;

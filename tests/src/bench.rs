@@ -4,21 +4,29 @@
 //! work inside: it sees the kernel log, the runtime, `/proc` and a webhook receiver in a process of its own.
 //! `docs/performance.md` describes the method.
 
+mod agents;
+mod aggregator;
 mod args;
 mod clocks;
 mod cpu_group;
+mod flood;
 mod footprint;
+mod ingest;
 mod installation;
 mod kernel_log;
 mod latency;
 mod line;
+mod load;
 mod machine;
+mod oom_burst;
 mod printk;
 mod proc;
 mod receiver;
+mod report;
 mod rounds;
 mod runtime;
 mod statistics;
+mod streams;
 mod victims;
 
 use std::{
@@ -79,7 +87,12 @@ fn measure(bench: &Bench) -> Result<()> {
 async fn run(bench: &Bench) -> Result<Vec<Line>> {
     match bench.what {
         args::What::Kill { .. } | args::What::Exit { .. } => Box::pin(latency::run(bench)).await,
-        args::What::Footprint { minutes } => Box::pin(footprint::run(minutes)).await,
+        args::What::Footprint { minutes, pods } => Box::pin(footprint::run(minutes, pods)).await,
+        args::What::OomBurst { rounds } => Box::pin(oom_burst::run(rounds)).await,
+        args::What::Flood { rounds } => Box::pin(flood::run(rounds)).await,
+        args::What::Load { quick } => Box::pin(load::run(quick)).await,
+        args::What::Ingest { quick } => Box::pin(ingest::run(quick)).await,
+        args::What::Streams { agents } => Box::pin(streams::run(agents)).await,
     }
 }
 

@@ -5,11 +5,13 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod burst;
 pub mod call_recorder;
 pub mod cri_server;
 pub mod dockerd;
 pub mod folder;
 pub mod http;
+pub mod kernel_lines;
 pub mod netns;
 pub mod oracle;
 pub mod process;

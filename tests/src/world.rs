@@ -117,7 +117,6 @@ impl World {
             false => None,
         };
         let runtimes = (containerd.as_ref(), docker.as_ref());
-        let runtimes = (containerd.as_ref(), docker.as_ref());
         write_config(&dir, ports, &webhook, runtimes, &scope, options)?;
         let through = options.through.clone();
         let aggregator = spawn(Program::Aggregator, &dir, &through, None)?;
@@ -391,13 +390,22 @@ pub fn kill_in(cgroup: &BareCgroup) -> Result<()> {
 /// kills of all tests on this machine keep a distance.
 fn pace() -> Result<()> {
     const DISTANCE: Duration = Duration::from_millis(600);
-    let path = std::env::temp_dir().join("inquest-kill-pace");
-    let file = fs::File::options().create(true).append(true).open(&path)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    let file = hold_kills()?;
     let passed = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     std::thread::sleep(DISTANCE.saturating_sub(passed));
     (&file).write_all(b".")?;
     Ok(())
+}
+
+/// Keeps every other test of this machine from killing through [`World::kill_one`] while the file is open.
+///
+/// # Errors
+/// When the temporary folder cannot be written.
+pub fn hold_kills() -> Result<fs::File> {
+    let path = std::env::temp_dir().join("inquest-kill-pace");
+    let file = fs::File::options().create(true).append(true).open(&path)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 /// One of the two programs.

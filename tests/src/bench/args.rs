@@ -8,13 +8,16 @@ use anyhow::{Context as _, Result, bail};
 pub(super) const USAGE: &str = "\
 usage: tests/bench kill-to-webhook [--n N] [--newborn] [--console-default] [--out FILE]
        tests/bench exit-to-webhook [--n N] [--newborn] [--docker] [--out FILE]
-       tests/bench agent-footprint [--minutes M] [--out FILE]
+       tests/bench agent-footprint [--minutes M] [--pods N] [--out FILE]
+       tests/bench oom-burst|kmsg-flood|agent-load|ingest|streams [--quick] [--out FILE]
 
   --n N              samples (default 300)
   --newborn          containers die as soon as they run, unknown to the agent; else they ran for 2 s and more
   --docker           containers of a private dockerd instead of a private containerd
   --console-default  leave the kernel's console level as it is; else only emergencies reach the console
   --minutes M        idle minutes that are measured, after 2 minutes of settling (default 10)
+  --pods N           pods of one sleeping container each, instead of 5 pods with 10 containers
+  --quick            a short run that shows that the bench works; too few samples for the targets
   --out FILE         append the lines to a file as well";
 
 /// Samples below which a figure is not compared with its target.
@@ -52,7 +55,17 @@ pub(super) enum What {
         docker: bool,
     },
     /// Memory and processor time of an idle agent.
-    Footprint { minutes: u64 },
+    Footprint { minutes: u64, pods: Option<u32> },
+    /// 300 kills at once, in this many rounds.
+    OomBurst { rounds: usize },
+    /// 20,000 kernel lines at once, in this many rounds.
+    Flood { rounds: usize },
+    /// Processor time under kernel lines, memory after a storm.
+    Load { quick: bool },
+    /// Findings per second and the latency of acknowledgements.
+    Ingest { quick: bool },
+    /// Memory of idle streams and the return of all agents.
+    Streams { agents: usize },
 }
 
 impl Args {
@@ -74,7 +87,15 @@ impl Args {
                 newborn: false,
                 docker: false,
             },
-            Some("agent-footprint") => What::Footprint { minutes: 10 },
+            Some("agent-footprint") => What::Footprint {
+                minutes: 10,
+                pods: None,
+            },
+            Some("oom-burst") => What::OomBurst { rounds: 5 },
+            Some("kmsg-flood") => What::Flood { rounds: 20 },
+            Some("agent-load") => What::Load { quick: false },
+            Some("ingest") => What::Ingest { quick: false },
+            Some("streams") => What::Streams { agents: 5_000 },
             Some(other) => bail!("there is no bench {other:?}"),
             None => bail!("which bench?"),
         };
@@ -88,7 +109,11 @@ impl Args {
                 ("--newborn", What::Kill { newborn, .. } | What::Exit { newborn, .. }) => *newborn = true,
                 ("--docker", What::Exit { docker, .. }) => *docker = true,
                 ("--console-default", What::Kill { console_default, .. }) => *console_default = true,
-                ("--minutes", What::Footprint { minutes }) => *minutes = value(&flag, args.next())?,
+                ("--minutes", What::Footprint { minutes, .. }) => *minutes = value(&flag, args.next())?,
+                ("--pods", What::Footprint { pods, .. }) => *pods = Some(value(&flag, args.next())?),
+                ("--quick", What::OomBurst { rounds } | What::Flood { rounds }) => *rounds = 2,
+                ("--quick", What::Load { quick } | What::Ingest { quick }) => *quick = true,
+                ("--quick", What::Streams { agents }) => *agents = 200,
                 (other, _) => bail!("this bench has no option {other:?}"),
             }
         }
@@ -120,7 +145,10 @@ mod tests {
             parse("kill-to-webhook").unwrap(),
             Args::Bench(Bench { what: kill, out: None })
         );
-        let idle = What::Footprint { minutes: 10 };
+        let idle = What::Footprint {
+            minutes: 10,
+            pods: None,
+        };
         assert_eq!(
             parse("agent-footprint").unwrap(),
             Args::Bench(Bench { what: idle, out: None })
@@ -142,5 +170,13 @@ mod tests {
         assert!(parse("exit-to-webhook --n many").is_err());
         assert!(parse("exit-to-webhook --n").is_err());
         assert!(parse("nonsense").is_err());
+        let streams = What::Streams { agents: 200 };
+        assert_eq!(
+            parse("streams --quick").unwrap(),
+            Args::Bench(Bench {
+                what: streams,
+                out: None
+            })
+        );
     }
 }

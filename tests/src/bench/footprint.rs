@@ -49,14 +49,14 @@ struct Idle {
 ///
 /// # Errors
 /// When the programs do not come up, or the agent ends.
-pub(super) async fn run(minutes: u64) -> Result<Vec<Line>> {
+pub(super) async fn run(minutes: u64, pods: Option<u32>) -> Result<Vec<Line>> {
     let dir = TestDir::new("bench")?;
     let mut machine = Machine::before(dir.path()).await?;
     let group = CpuGroup::new()?;
     let receiver = Receiver::start()?;
     let installation = Installation::start(dir.path(), receiver.url(), false).await?;
     group.add(installation.agent.pid())?;
-    let containers = sleepers(installation.runtime().cri()?).await?;
+    let containers = sleepers(installation.runtime().cri()?, pods).await?;
     say(&format!(
         "{containers} containers sleep; settling for {SETTLE:?}, then {minutes} minutes"
     ));
@@ -75,10 +75,11 @@ pub(super) async fn run(minutes: u64) -> Result<Vec<Line>> {
     Ok(lines(&idle, &machine, &config, &notes))
 }
 
-async fn sleepers(cri: &Cri) -> Result<u32> {
-    for pod in 1..=PODS {
+async fn sleepers(cri: &Cri, pods: Option<u32>) -> Result<u32> {
+    let (pods, each) = pods.map_or((PODS, CONTAINERS_PER_POD), |pods| (pods, 1));
+    for pod in 1..=pods {
         let mut spec = PodSpec::new("bench", &format!("sleeper-{pod}"), pod);
-        for container in 0..CONTAINERS_PER_POD {
+        for container in 0..each {
             spec = spec.container(ContainerSpec::command(
                 &format!("c{container}"),
                 &["/bin/sleep", "2147483647"],
@@ -86,7 +87,7 @@ async fn sleepers(cri: &Cri) -> Result<u32> {
         }
         cri.run_pod(&spec).await?;
     }
-    Ok(PODS * CONTAINERS_PER_POD)
+    Ok(pods.saturating_mul(each))
 }
 
 async fn watch(pid: u32, group: &CpuGroup, length: Duration) -> Result<Idle> {

@@ -11,13 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use inquest_proto::{
-    ingest::v1::SourceState,
-    query::v1::{ListNodesRequest, query_service_client::QueryServiceClient},
+    ingest::v1::{Finding, SourceState},
+    query::v1::{ListFindingsRequest, ListNodesRequest, query_service_client::QueryServiceClient},
 };
 use sha2::{Digest as _, Sha256};
 
 use super::{receiver::SECRET, runtime::Runtime};
-use crate::{Process, free_port, wait_for};
+use crate::{Process, free_port, http, kernel_lines::ReaderCounters, wait_for};
 
 /// How long the programs may take to come up on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -30,6 +30,7 @@ pub(super) struct Installation {
     aggregator: Process,
     runtime: Runtime,
     config: String,
+    ports: [u16; 4],
 }
 
 impl Installation {
@@ -62,6 +63,7 @@ impl Installation {
             }
             .hash(),
             runtime,
+            ports: places.ports,
         };
         installation.wait_ready(places.ports[1]).await?;
         Ok(installation)
@@ -75,6 +77,36 @@ impl Installation {
     /// Hash of both configuration files without ports and paths.
     pub(super) fn config(&self) -> &str {
         &self.config
+    }
+
+    /// What the agent's reader of the kernel log has counted.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub(super) fn reader(&self) -> Result<ReaderCounters> {
+        ReaderCounters::parse(&http::get(self.ports[3], "/metrics")?.1)
+    }
+
+    /// All stored findings.
+    ///
+    /// # Errors
+    /// When the aggregator does not answer.
+    pub(super) async fn findings(&self) -> Result<Vec<Finding>> {
+        let mut client = QueryServiceClient::connect(format!("http://127.0.0.1:{}", self.ports[1])).await?;
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListFindingsRequest {
+                page_size: 1000,
+                page_token,
+                ..ListFindingsRequest::default()
+            };
+            let page = client.list_findings(request).await?.into_inner();
+            all.extend(page.findings.into_iter().filter_map(|stored| stored.finding));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
     }
 
     /// What both programs logged.
@@ -119,7 +151,7 @@ impl Installation {
     }
 }
 
-fn spawn(name: &str, program: &Path, dir: &Path) -> Result<Process> {
+pub(super) fn spawn(name: &str, program: &Path, dir: &Path) -> Result<Process> {
     let mut command = Command::new(program);
     command
         .arg("--config")
@@ -132,15 +164,16 @@ fn spawn(name: &str, program: &Path, dir: &Path) -> Result<Process> {
     Process::spawn(name, command, dir)
 }
 
-struct Programs {
+/// Where the programs are.
+pub(super) struct Programs {
     agent: PathBuf,
-    aggregator: PathBuf,
+    pub(super) aggregator: PathBuf,
 }
 
 impl Programs {
     /// The programs of the profiles that ship, which `tests/bench` built: the aggregator beside this program, the agent
     /// in the folder of its own profile. A debug build has both beside it.
-    fn find() -> Result<Self> {
+    pub(super) fn find() -> Result<Self> {
         let own = std::env::current_exe()?;
         let folder = own.parent().context("no folder of programs")?;
         let agents = match cfg!(debug_assertions) {
@@ -164,18 +197,18 @@ impl Programs {
 
 /// What differs between two runs of the same configuration.
 #[derive(Debug, Default)]
-struct Places {
-    root: String,
+pub(super) struct Places {
+    pub(super) root: String,
     /// Source of the runtime, and its socket.
     source: &'static str,
-    socket: String,
-    webhook: String,
+    pub(super) socket: String,
+    pub(super) webhook: String,
     /// Ingest, API, and the status pages of aggregator and agent.
-    ports: [u16; 4],
+    pub(super) ports: [u16; 4],
 }
 
 impl Places {
-    fn aggregator(&self) -> String {
+    pub(super) fn aggregator(&self) -> String {
         let Self {
             root,
             webhook,
@@ -210,7 +243,7 @@ impl Places {
         )
     }
 
-    fn hash(&self) -> String {
+    pub(super) fn hash(&self) -> String {
         let digest = Sha256::digest(format!("{}{}", self.aggregator(), self.agent()));
         digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }

@@ -24,6 +24,9 @@ pub(super) struct Target {
     pub(super) max: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) missing: Option<usize>,
+    /// What half of the sample has to reach at least: for figures of which more is better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) least: Option<f64>,
     /// Fewer samples prove nothing.
     pub(super) samples: usize,
 }
@@ -78,6 +81,9 @@ fn reaches(target: Target, figures: &Figures, lost: Lost) -> bool {
         && within(target.mean, figures.mean)
         && within(target.max, figures.max)
         && target.missing.is_none_or(|most| lost.missing <= most)
+        && target
+            .least
+            .is_none_or(|least| figures.p50.is_some_and(|p50| p50 >= least))
         && lost.wrong_cause == 0
 }
 
@@ -106,6 +112,7 @@ mod tests {
         mean: None,
         max: None,
         missing: Some(0),
+        least: None,
         samples: 300,
     };
 

@@ -50,7 +50,12 @@ impl Plan {
                     pace,
                 })
             }
-            What::Footprint { .. } => None,
+            What::Footprint { .. }
+            | What::OomBurst { .. }
+            | What::Flood { .. }
+            | What::Load { .. }
+            | What::Ingest { .. }
+            | What::Streams { .. } => None,
         }
     }
 
@@ -77,6 +82,7 @@ impl Plan {
             mean: None,
             max: None,
             missing,
+            least: None,
             samples: ENOUGH,
         }
     }
