@@ -30,6 +30,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
+/// A batch is never made smaller than this: below it the disk costs more than the findings.
+const SMALLEST: usize = 64;
 /// Changed incidents kept for a watcher that is slow; beyond it the watcher is told how many it missed.
 const WATCH_QUEUE: usize = 1_024;
 /// Longest time without a look at the clock.
@@ -66,6 +68,9 @@ pub struct Pipeline {
     backoff: Backoff,
     /// This many findings are committed one by one: one of them stands on a damaged record.
     one_by_one: usize,
+    /// How many findings fit into one batch's time, by the last one that did not; what is taken beyond it is read from
+    /// the store for nothing.
+    fits: usize,
     /// Rules that the engine does not have yet; taken with the next commit.
     new_rules: Option<Rules>,
 }
@@ -95,6 +100,7 @@ impl Pipeline {
             lanes: Lanes::default(),
             backoff,
             one_by_one: 0,
+            fits: BATCH,
             new_rules: None,
         };
         Ok((pipeline, intake))
@@ -178,11 +184,12 @@ impl Pipeline {
     /// One batch. What was not committed is back in its lane afterwards.
     async fn round(&mut self) -> Result<(), Failed> {
         let start = Instant::now();
-        let limit = if self.one_by_one > 0 { 1 } else { BATCH };
+        let limit = if self.one_by_one > 0 { 1 } else { self.fits };
         let mut work = self.lanes.take(limit);
         let done = self.commit(&work).await;
         match done {
             Ok(taken) => {
+                self.fits = fits(work.len(), taken);
                 self.lanes.put_back(work.split_off(taken));
                 self.one_by_one = self.one_by_one.saturating_sub(taken);
                 self.backoff.reset();
@@ -344,6 +351,14 @@ impl Pipeline {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// The next batch's size: twice what fitted, so that it finds back to the largest when findings become cheaper.
+fn fits(given: usize, taken: usize) -> usize {
+    match taken < given {
+        true => taken.saturating_mul(2).clamp(SMALLEST, BATCH),
+        false => given.saturating_mul(2).clamp(SMALLEST, BATCH),
     }
 }
 
