@@ -13,7 +13,7 @@ use inquest_shared::{
     model::{Discovery, Finding, FindingKind},
 };
 
-use super::oom::Assembler;
+use super::oom::{Assembler, OomReport};
 use crate::observation::Observation;
 use audit::Audit;
 use containers::Containers;
@@ -94,13 +94,18 @@ impl Fusion {
             Observation::Kernel { record, victim_cgroup } => {
                 self.kernel_live = true;
                 let reports = self.assembler.push(&record, now.mono_us);
-                let witness = Witness {
-                    backlog: record.backlog,
-                    cgroup: victim_cgroup,
+                let (seq, backlog) = (record.record.seq, record.backlog);
+                // The record may also close reports of other victims, of which its cgroup says nothing.
+                let witness = |report: &OomReport| Witness {
+                    backlog,
+                    cgroup: victim_cgroup.clone().filter(|_| report.kill_seq == seq),
                 };
                 reports
                     .into_iter()
-                    .flat_map(|report| self.on_report(report, &witness, now))
+                    .flat_map(|report| {
+                        let witness = witness(&report);
+                        self.on_report(report, &witness, now)
+                    })
                     .collect()
             }
             Observation::KernelGap(_) => {

@@ -160,6 +160,29 @@ fn a_bare_kill_line_is_attributed_by_the_victims_own_cgroup() {
     );
 }
 
+/// In a burst the line of one victim also closes the reports of earlier ones; they died elsewhere.
+#[test]
+fn a_kill_without_a_cgroup_is_not_given_that_of_the_next_victim() {
+    let mut fusion = fusion();
+    let kill = |pid: u64, cgroup: Option<&str>| {
+        let text = format!(
+            "Memory cgroup out of memory: Killed process {pid} (tail) total-vm:8kB, anon-rss:4kB, file-rss:0kB"
+        );
+        let Observation::Kernel { record, .. } = line(pid, &text) else {
+            panic!("no kernel line")
+        };
+        let victim_cgroup = cgroup.map(str::to_owned);
+        vec![Observation::Kernel { record, victim_cgroup }]
+    };
+    let first = feed(&mut fusion, kill(71, None), at(0));
+    let later = feed(&mut fusion, kill(72, Some("/other")), at(5_000));
+    let cgroups: Vec<_> = later
+        .iter()
+        .map(|f| (f.key == first[0].key, f.subject.cgroup.as_str()))
+        .collect();
+    assert_eq!(cgroups, [(false, "/other")]);
+}
+
 #[test]
 fn a_child_that_dies_while_the_container_lives_is_a_child() {
     let mut fusion = fusion();
