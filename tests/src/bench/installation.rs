@@ -200,7 +200,7 @@ impl Programs {
 pub(super) struct Places {
     pub(super) root: String,
     /// Source of the runtime, and its socket.
-    source: &'static str,
+    pub(super) source: &'static str,
     pub(super) socket: String,
     pub(super) webhook: String,
     /// Ingest, API, and the status pages of aggregator and agent.
