@@ -145,9 +145,9 @@ impl Session {
             })
             .await?;
         while self.acked.saturating_add(1) < self.next {
-            match self.down.message().await?.context("the stream ended")?.message {
-                Some(Down::Ack(ack)) => self.acked = ack.acked_seq,
-                _ => {}
+            let message = self.down.message().await?.context("the stream ended")?.message;
+            if let Some(Down::Ack(ack)) = message {
+                self.acked = ack.acked_seq;
             }
         }
         Ok(())

@@ -132,7 +132,7 @@ impl Installation {
                     .iter()
                     .any(|s| s.name == *name && s.state() == SourceState::Live)
             };
-            if !SOURCES.iter().chain([&self.runtime.source()]).all(|name| live(&name)) {
+            if !SOURCES.iter().chain([&self.runtime.source()]).all(|name| live(name)) {
                 bail!("sources are {sources:?}");
             }
             Ok(())
