@@ -10,7 +10,7 @@ use inquest_shared::{
     supervisor::{Restart, Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
 };
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -76,6 +76,11 @@ struct Parts {
 /// # Errors
 /// Start-up that cannot work (state directory, listener) and a stop that did not come to an end in time.
 pub async fn run(config: AgentConfig, reload: Reload) -> anyhow::Result<()> {
+    // Without proof nothing could ever be sent; better said at the start than found out when the spool is full.
+    anyhow::ensure!(
+        config.bootstrap_secret_file.is_some(),
+        "enrolment.bootstrap_secret_file is not set: this node cannot prove itself to the aggregator"
+    );
     let mut signals = Signals::install().context("cannot listen for signals")?;
     let listener = TcpListener::bind(config.status)
         .await
@@ -493,6 +498,11 @@ fn start_uplink(parts: &Parts, stage: &Stage) {
         statuses: parts.statuses.clone(),
         health: parts.health.clone(),
         clock: Arc::clone(&parts.clock),
+        expires: parts.registry.register(
+            "identity_expires_timestamp_seconds",
+            "End of the certificate's validity; 0 before the first enrolment",
+            Gauge::default(),
+        ),
     };
     parts.health.set(uplink::CONDITION, Condition::degraded("connecting"));
     stage.spawn("uplink", Restart::OnFailure, move |token| {

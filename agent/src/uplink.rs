@@ -13,6 +13,7 @@ use inquest_shared::{
     supervisor::Backoff,
     telemetry::{Condition, Health},
 };
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -124,6 +125,8 @@ pub struct Uplink {
     pub health: Health,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// End of the identity's validity, in seconds since 1970; 0 before the first enrolment.
+    pub expires: Gauge,
 }
 
 impl Uplink {
@@ -158,6 +161,7 @@ impl Uplink {
         let identity = Identity::enrol(&self.config, channel, self.clock.as_ref()).await?;
         let tls = self.tls(&ca).identity(identity.tls());
         let channel = self.open(&self.endpoint(tls)?).await?;
+        self.expires.set(identity.not_after.as_secs());
         let renew = Instant::now() + identity.renew_after;
         tracing::info!(
             cluster = identity.cluster,

@@ -60,6 +60,7 @@ where
     if inputs.print_config {
         return print(&loaded.effective.to_string());
     }
+    leave_no_core();
     tls::install_provider();
     let log = loaded.value.log();
     let level = match init_logging(log.format, log.level) {
@@ -74,6 +75,17 @@ where
         outcome
     });
     finish(outcome)
+}
+
+/// A memory image would hold keys and secrets; programs that collect them through a pipe honour this limit too.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering a limit needs no right; where it fails nonetheless the program works as well as without it.
+    let _failed = setrlimit(Resource::Core, none).is_err();
 }
 
 struct Arguments {

@@ -2,8 +2,9 @@
 //!
 //! Owns the CRI log format; must not know runtimes or findings.
 
+mod open;
+
 use std::{
-    fs::File,
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -117,7 +118,7 @@ pub fn read_tail(path: &Path, limits: TailLimits, redactor: &Redactor) -> Result
 
 /// The last `limit` bytes and whether there were more.
 fn read_end(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
-    let mut file = File::open(path)?;
+    let mut file = open::log_file(path)?;
     let size = file.metadata()?.len();
     let start = size.saturating_sub(limit);
     file.seek(SeekFrom::Start(start))?;

@@ -21,6 +21,8 @@ const LEAST_RENEWAL: Duration = Duration::from_secs(30);
 pub(super) struct Identity {
     certificate_pem: String,
     key_pem: Secret<String>,
+    /// End of the certificate's validity.
+    pub(super) not_after: UnixNanos,
     /// When to enrol again.
     pub(super) renew_after: Duration,
     /// Cluster that the identity belongs to.
@@ -56,10 +58,12 @@ impl Identity {
             .await
             .map_err(refused)?
             .into_inner();
-        let life = UnixNanos(answer.not_after_ns).since(clock.now());
+        let not_after = UnixNanos(answer.not_after_ns);
+        let life = not_after.since(clock.now());
         Ok(Self {
             certificate_pem: answer.certificate_chain_pem,
             key_pem: Secret::new(key.serialize_pem()),
+            not_after,
             renew_after: (life / 2).max(LEAST_RENEWAL),
             cluster: answer.cluster,
             node_name: answer.node_name,

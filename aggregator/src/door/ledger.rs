@@ -13,6 +13,8 @@ use super::bucket::{Bucket, Budget};
 /// Sources remembered; further ones share one account. A peer that owns more networks than this is limited by the
 /// totals.
 const MAX_SOURCES: usize = 8_192;
+/// Least time between two searches for sources that can be forgotten: a search looks at all of them.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a connection comes from: the network that one party usually holds, a /24 of IPv4 or a /64 of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +120,7 @@ pub(super) struct Ledger {
     accounts: HashMap<Source, Account>,
     open: usize,
     pending: usize,
+    swept: Option<Instant>,
 }
 
 impl Ledger {
@@ -127,6 +130,7 @@ impl Ledger {
             accounts: HashMap::new(),
             open: 0,
             pending: 0,
+            swept: None,
         }
     }
 
@@ -196,8 +200,14 @@ impl Ledger {
         if self.accounts.contains_key(&source) || self.accounts.len() < MAX_SOURCES {
             return source;
         }
-        let budget = self.limits.failures;
-        self.accounts.retain(|_, account| !account.is_blank(budget, now));
+        if self
+            .swept
+            .is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY)
+        {
+            let budget = self.limits.failures;
+            self.accounts.retain(|_, account| !account.is_blank(budget, now));
+            self.swept = Some(now);
+        }
         if self.accounts.len() < MAX_SOURCES {
             source
         } else {

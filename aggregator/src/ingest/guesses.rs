@@ -16,32 +16,44 @@ const WRONG: Budget = Budget {
 /// Sources remembered; further ones share one budget.
 const MAX_SOURCES: usize = 4_096;
 
+/// Least time between two searches for sources that can be forgotten: a search looks at all of them.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// Wrong secrets by source.
 #[derive(Debug, Default)]
-pub(super) struct Guesses(HashMap<Source, Bucket>);
+pub(super) struct Guesses {
+    wrong: HashMap<Source, Bucket>,
+    swept: Option<Instant>,
+}
 
 impl Guesses {
     /// Whether this source may present a secret now. Asked before the secret is looked at, so that the answer tells
     /// nothing about it.
     pub(super) fn may_try(&mut self, source: Source, now: Instant) -> bool {
         let place = self.place(source);
-        self.0.get_mut(&place).is_none_or(|bucket| !bucket.is_spent(WRONG, now))
+        self.wrong
+            .get_mut(&place)
+            .is_none_or(|bucket| !bucket.is_spent(WRONG, now))
     }
 
     /// The secret was wrong.
     pub(super) fn wrong(&mut self, source: Source, now: Instant) {
-        if self.0.len() >= MAX_SOURCES {
-            self.0.retain(|_, bucket| !bucket.is_full(WRONG, now));
+        let rested = self
+            .swept
+            .is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_EVERY);
+        if self.wrong.len() >= MAX_SOURCES && rested {
+            self.wrong.retain(|_, bucket| !bucket.is_full(WRONG, now));
+            self.swept = Some(now);
         }
         let place = self.place(source);
-        self.0
+        self.wrong
             .entry(place)
             .or_insert_with(|| Bucket::new(now))
             .spend(WRONG, now);
     }
 
     fn place(&self, source: Source) -> Source {
-        if self.0.contains_key(&source) || self.0.len() < MAX_SOURCES {
+        if self.wrong.contains_key(&source) || self.wrong.len() < MAX_SOURCES {
             source
         } else {
             Source::Other
@@ -73,7 +85,7 @@ mod tests {
             let [_, a, b, c] = n.to_be_bytes();
             guesses.wrong(Source::V4([a, b, c]), now);
         }
-        assert!(guesses.0.len() <= MAX_SOURCES + 1);
+        assert!(guesses.wrong.len() <= MAX_SOURCES + 1);
         assert!(!guesses.may_try(Source::V4([9, 9, 9]), now));
     }
 }

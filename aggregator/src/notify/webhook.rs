@@ -5,6 +5,7 @@
 mod event;
 mod failure;
 mod fit;
+mod hidden;
 mod signature;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use thiserror::Error;
 
 use super::{Message, Notifier, Outcome, Reason, retry_after};
+use hidden::Hidden;
 use signature::Signer;
 
 /// Most of an answer's body that is read; a longer one costs the connection.
@@ -58,6 +60,7 @@ pub struct Webhook {
     client: Client,
     url: Url,
     signer: Option<Signer>,
+    hidden: Hidden,
     clock: Arc<dyn Clock>,
 }
 
@@ -74,6 +77,7 @@ impl Webhook {
         };
         let client = client(&url, config)?;
         Ok(Self {
+            hidden: Hidden::of(&url, config),
             client,
             url,
             signer,
@@ -130,7 +134,8 @@ impl Webhook {
             .and_then(|value| value.to_str().ok());
         let wait = header.and_then(|text| retry_after::parse(text, self.clock.now()));
         let words = answer(&mut response).await;
-        let reason = Reason::quoting(&format!("http {}", status.as_u16()), &words);
+        let words = self.hidden.remove_from(&words);
+        let reason = Reason::quoting(&format!("http {}", status.as_u16()), words.as_bytes());
         match status {
             status if status.is_success() => Outcome::Delivered,
             StatusCode::TOO_MANY_REQUESTS => Outcome::Throttled(wait, reason),

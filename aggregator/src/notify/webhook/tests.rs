@@ -384,6 +384,21 @@ async fn a_redirect_is_not_followed() {
     assert!(other.calls().is_empty());
 }
 
+/// Echo services and many error pages answer with the request that they got.
+#[tokio::test]
+async fn a_receiver_that_sends_the_request_back_shows_no_secret() {
+    let echo = "no POST /hook/token-in-path here; authorization: Bearer canary-header-1 (canary-header-1)";
+    let hook = Hook::answering(move |_| (StatusCode::NOT_FOUND, echo)).await;
+    let more = "    headers: {authorization: Bearer canary-header-1}\n";
+    let Outcome::Permanent(reason) = webhook(&hook.url, more).deliver(&message()).await else {
+        panic!("not permanent")
+    };
+    assert_eq!(
+        reason.as_str(),
+        "http 404: no POST [redacted] here; authorization: [redacted] ([redacted])"
+    );
+}
+
 #[tokio::test]
 async fn the_receivers_words_cannot_forge_a_log_line() {
     let hook = Hook::answering(|_| -> Response { (StatusCode::BAD_REQUEST, "no\n\x1b[2J".repeat(99)).into_response() });
