@@ -36,7 +36,7 @@ async fn fall_silent(world: &World, n: u32) -> Result<()> {
         return Ok(());
     }
     let mut stream = handshake(world, network(n), &TLS13, None).await?;
-    if n % 10 == 0 {
+    if n.is_multiple_of(10) {
         // A message of which only the length ever comes.
         let begun = frame(0, 0, 1, &[0, 0, 0, 16, 0]);
         write(&mut stream, &[PREFACE, &request(1, ENROL, &[]), &begun].concat()).await;

@@ -15,7 +15,7 @@ pub(super) struct Hidden(Vec<Secret<String>>);
 
 impl Hidden {
     pub(super) fn of(url: &Url, config: &config::Webhook) -> Self {
-        let headers = config.headers.iter().flat_map(|(_, value)| {
+        let headers = config.headers.values().flat_map(|value| {
             let value = value.expose();
             std::iter::once(value.as_str()).chain(value.split_whitespace())
         });
