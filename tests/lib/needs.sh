@@ -92,9 +92,9 @@ collect_needs() {
   needs_rust
   for suite in "${chosen[@]}"; do
     case $suite in
-      host | process | foreign | security) needs_kernel ;;
+      host | process | foreign) needs_kernel ;;
       docker) needs_kernel && needs_docker ;;
-      runtime | faults | faults-long) needs_kernel && needs_runtime ;;
+      runtime | security | faults | faults-long) needs_kernel && needs_runtime ;;
       package) needs_kernel && needs_package ;;
     esac
   done
