@@ -1,13 +1,16 @@
 //! The loop between sources and spool: feeds observations to detection, spools what it concludes, moves the cursor.
 
+#[cfg(test)]
+mod outage;
+mod worth;
+
 use std::{sync::Arc, time::Duration};
 
 use inquest_proto::ingest::v1 as pb;
 use inquest_shared::{
-    cause::judge,
     clock::Clock,
     failpoint::{self, Point},
-    model::{Finding, Severity},
+    model::Finding,
 };
 use prometheus_client::metrics::counter::Counter;
 use prost::Message as _;
@@ -21,9 +24,10 @@ use crate::{
     detect::{Fusion, Moment},
     observation::Observation,
     outgoing::Outgoing,
-    spool::Shed,
     state::StateFile,
 };
+pub use worth::Told;
+use worth::without_log;
 
 /// How often the kernel cursor reaches the disk at most; a lost cursor only means reading again.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -44,6 +48,10 @@ pub struct Conclude {
     pub clock: Arc<dyn Clock>,
     /// Findings made, each version counted.
     pub made: Counter,
+    /// What detection forgot before its time since a table was full.
+    pub forgotten: Counter,
+    /// What was spooled lately.
+    pub told: Told,
 }
 
 impl Conclude {
@@ -75,6 +83,7 @@ impl Conclude {
             }
             // Once for all of them: the timers are searched, which one line of a report is not worth.
             findings.extend(self.fusion.tick(now));
+            self.forgotten.inc_by(self.fusion.take_forgotten());
             self.spool(&findings);
             if self.fusion.is_idle() && Instant::now() >= save_at {
                 save_at = Instant::now() + SAVE_EVERY;
@@ -92,14 +101,10 @@ impl Conclude {
         }
     }
 
-    fn spool(&self, findings: &[Finding]) {
+    fn spool(&mut self, findings: &[Finding]) {
         for finding in findings {
             self.made.inc();
-            let payload = pb::Finding::from(finding).encode_to_vec();
-            if let Err(error) = self.findings.append(&payload, class(finding)) {
-                // Counted by the spool under its reason; said here so that the key can be found.
-                tracing::warn!(key = %finding.key, %error, "a finding was not spooled");
-            }
+            spool_one(&self.findings, &mut self.told, finding);
         }
     }
 
@@ -115,12 +120,21 @@ impl Conclude {
     }
 }
 
-/// How soon the spool may give a finding up.
-fn class(finding: &Finding) -> Shed {
-    match judge(&finding.evidence).severity {
-        Severity::Critical | Severity::High => Shed::High,
-        Severity::Medium => Shed::Normal,
-        Severity::Low | Severity::Info => Shed::Low,
+/// Spools a finding. While the spool fills up, the lines of its log go into a record of their own that may be given up
+/// alone; the aggregator unites both.
+fn spool_one(outgoing: &Outgoing, told: &mut Told, finding: &Finding) {
+    let bare = if outgoing.is_filling() {
+        without_log(finding)
+    } else {
+        None
+    };
+    for version in bare.iter().chain([finding]) {
+        let class = told.class(version);
+        let payload = pb::Finding::from(version).encode_to_vec();
+        if let Err(error) = outgoing.append(&payload, class) {
+            // Counted by the spool under its reason; said here so that the key can be found.
+            tracing::warn!(key = %version.key, %error, class = class.name(), "a finding was not spooled");
+        }
     }
 }
 
@@ -144,6 +158,8 @@ mod tests {
             through: None,
             clock: Arc::new(FakeClock::at(UnixNanos(9))),
             made: Counter::default(),
+            forgotten: Counter::default(),
+            told: Told::default(),
         };
         let (queue, waiting) = mpsc::channel(8);
         let token = CancellationToken::new();

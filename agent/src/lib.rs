@@ -11,5 +11,6 @@ pub mod outgoing;
 pub mod run;
 pub mod source;
 pub mod spool;
+pub mod spool_status;
 pub mod state;
 pub mod uplink;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{outgoing::Outgoing, source::Statuses};
 
 /// How often the figures are read off the parts.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabel {
@@ -30,6 +30,7 @@ struct SpoolLabel {
 struct ShedLabel {
     spool: &'static str,
     class: &'static str,
+    reason: &'static str,
 }
 
 /// Gauges that are read off the parts every few seconds, so that no hot path pays for them.
@@ -42,6 +43,9 @@ pub struct Metrics {
     records: Family<SpoolLabel, Gauge>,
     bytes: Family<SpoolLabel, Gauge>,
     observed: Family<SpoolLabel, Gauge>,
+    in_memory: Family<SpoolLabel, Gauge>,
+    damaged: Family<SpoolLabel, Gauge>,
+    sync_failures: Family<SpoolLabel, Gauge>,
     shed: Family<ShedLabel, Gauge>,
 }
 
@@ -66,7 +70,17 @@ impl Metrics {
             records: family("spool_records", "Records that wait for acknowledgement"),
             bytes: family("spool_bytes", "Bytes on disk"),
             observed: family("spool_observed_records", "Records ever given to the spool"),
-            shed: registry.register("spool_shed_records", "Records given up, by class", Family::default()),
+            in_memory: family(
+                "spool_in_memory_records",
+                "Records that wait in memory since the disk takes none",
+            ),
+            damaged: family("spool_damaged_places", "Damaged places found in files"),
+            sync_failures: family("spool_sync_failures", "Files that a sync did not bring to disk"),
+            shed: registry.register(
+                "spool_shed_records",
+                "Records given up, by class and reason",
+                Family::default(),
+            ),
         }
     }
 
@@ -100,10 +114,14 @@ impl Metrics {
             self.records.get_or_create(&label).set(whole(stats.pending));
             self.bytes.get_or_create(&label).set(whole(stats.disk_bytes));
             self.observed.get_or_create(&label).set(whole(outgoing.observed()));
-            for ((class, _), count) in &stats.shed {
+            self.in_memory.get_or_create(&label).set(whole(stats.in_memory));
+            self.damaged.get_or_create(&label).set(whole(stats.damaged));
+            self.sync_failures.get_or_create(&label).set(whole(stats.sync_failures));
+            for ((class, reason), count) in &stats.shed {
                 let label = ShedLabel {
                     spool,
                     class: class.name(),
+                    reason: reason.name(),
                 };
                 self.shed.get_or_create(&label).set(whole(*count));
             }

@@ -1,14 +1,20 @@
 //! A spool that several tasks use: detection appends, the uplink reads and acknowledges, a task of its own brings it to disk.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::spool::{Seq, Shed, Spool, SpoolError};
+use crate::spool::{Mode, Seq, Shed, Spool, SpoolError};
+
+/// How often a disk that refused is tried while nothing is appended.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Shared handle of one spool. The lock is held for one short file operation at a time and never across an await.
 #[derive(Clone)]
@@ -52,6 +58,13 @@ impl Outgoing {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a quarter of the space or more is taken, or the disk takes nothing: nobody has acknowledged for a while.
+    #[must_use]
+    pub fn is_filling(&self) -> bool {
+        let spool = self.lock();
+        spool.disk_bytes() >= spool.limit_bytes() / 4 || matches!(spool.mode(), Mode::Memory { .. })
+    }
+
     /// Wakes when something was appended.
     #[must_use]
     pub fn appended(&self) -> watch::Receiver<u64> {
@@ -66,6 +79,7 @@ impl Outgoing {
             tokio::select! {
                 () = token.cancelled() => break,
                 changed = appended.changed() => if changed.is_err() { break },
+                () = sleep(RETRY), if matches!(self.lock().mode(), Mode::Memory { .. }) => {}
             }
         }
         self.sync().await;
@@ -77,8 +91,14 @@ impl Outgoing {
             return;
         }
         match tokio::task::spawn_blocking(move || handle.sync()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the spool did not reach the disk"),
+            Ok(synced) => {
+                if let Err(error) = self.lock().settle(synced) {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the spool did not reach the disk"
+                    );
+                }
+            }
             Err(error) => tracing::error!(%error, "the spool's sync ended badly"),
         }
     }

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    conclude::Conclude,
+    conclude::{Conclude, Told},
     detect::{Fusion, oom},
     host::{
         cgroup::notice::{Bell, Ringers},
@@ -43,6 +43,7 @@ use crate::{
         redact::Redactor,
     },
     spool::{Limits, Shed, Spool},
+    spool_status,
     state::StateFile,
     uplink::{self, Uplink, UplinkConfig},
 };
@@ -207,6 +208,12 @@ fn start_detection(parts: Parts, stage: &Stage, queue: mpsc::Receiver<Observatio
         through: None,
         clock: parts.clock,
         made,
+        forgotten: parts.registry.register(
+            "detection_forgotten",
+            "Containers, findings and counters forgotten before their time since a table was full",
+            Counter::default(),
+        ),
+        told: Told::default(),
     };
     spawn_once(stage, "detection", (conclude, queue), |(conclude, queue), token| {
         conclude.run(queue, token)
@@ -491,6 +498,14 @@ fn start_uplink(parts: &Parts, stage: &Stage) {
             }
         });
     }
+    let (findings, logs, statuses) = (parts.findings.clone(), parts.logs.clone(), parts.statuses.clone());
+    stage.spawn("spool status", Restart::OnFailure, move |token| {
+        let (findings, logs, statuses) = (findings.clone(), logs.clone(), statuses.clone());
+        async move {
+            spool_status::follow(findings, logs, statuses, token).await;
+            Ok(())
+        }
+    });
     let uplink = Uplink {
         config: Arc::new(uplink_config(parts)),
         findings: parts.findings.clone(),

@@ -19,6 +19,7 @@ mod reader;
 mod record;
 mod recovery;
 mod segment;
+mod sync;
 mod types;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,7 @@ use inquest_shared::failpoint::{self, Point};
 
 pub use reader::Reader;
 pub use recovery::Recovery;
+pub use sync::{SyncHandle, Synced};
 pub use types::{Limits, MAX_RECORD_BYTES, Mode, Record, Seq, Shed, ShedReason, SpoolError, Stats};
 
 use identity::Identity;
@@ -61,38 +63,8 @@ pub struct Spool {
     mode: Mode,
     shed: BTreeMap<(Shed, ShedReason), u64>,
     damaged: u64,
+    sync_failures: u64,
     buffer: Vec<u8>,
-}
-
-/// The files that have to reach the disk; may be moved to a thread that is allowed to block.
-#[derive(Debug)]
-pub struct SyncHandle {
-    dir: PathBuf,
-    files: Vec<Arc<File>>,
-}
-
-impl SyncHandle {
-    /// Waits until everything appended before the handle was taken is on disk.
-    ///
-    /// # Errors
-    /// [`SpoolError::Io`]; the records may be lost at a power failure, and a later sync does not
-    /// bring them back, but they are still sent.
-    pub fn sync(self) -> Result<(), SpoolError> {
-        let fail = |source| SpoolError::Io {
-            path: self.dir.clone(),
-            source,
-        };
-        failpoint::reach(Point::SpoolBeforeSync);
-        let synced = self.files.iter().try_for_each(|file| file.sync_data());
-        failpoint::reach(Point::SpoolAfterSync);
-        synced.map_err(fail)
-    }
-
-    /// Whether there is nothing to wait for.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
 }
 
 impl Spool {
@@ -146,6 +118,7 @@ impl Spool {
             in_memory,
             disk_bytes: self.disk_bytes(),
             damaged: self.damaged,
+            sync_failures: self.sync_failures,
             shed: self.shed.clone(),
         }
     }
@@ -185,26 +158,6 @@ impl Spool {
         })
     }
 
-    /// The files to sync. Also notes the acknowledgement on disk.
-    #[must_use]
-    pub fn sync_handle(&mut self) -> SyncHandle {
-        self.return_to_disk();
-        self.store_ack();
-        let files = std::mem::take(&mut self.dirty).into_values().collect();
-        SyncHandle {
-            dir: self.dir.clone(),
-            files,
-        }
-    }
-
-    /// Brings everything to disk, in this thread.
-    ///
-    /// # Errors
-    /// As [`SyncHandle::sync`].
-    pub fn sync(&mut self) -> Result<(), SpoolError> {
-        self.sync_handle().sync()
-    }
-
     /// Takes note that all records up to `seq` are safe at the aggregator, and deletes files that
     /// nobody needs any more. Numbers that were never given are ignored.
     pub fn ack(&mut self, seq: Seq) {
@@ -229,7 +182,9 @@ impl Spool {
         }
     }
 
-    fn disk_bytes(&self) -> u64 {
+    /// Bytes of all record files.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
         self.lanes.iter().flatten().map(|segment| segment.bytes).sum()
     }
 

@@ -109,6 +109,8 @@ impl StateFile {
         file.sync_data()?;
         failpoint::reach(Point::CursorBeforeRename);
         rename(&fresh, &self.path)?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
         failpoint::reach(Point::CursorSaved);
         Ok(())
     }

@@ -69,6 +69,10 @@ pub struct Fusion {
     containers: Containers,
     recent: VecDeque<Recent>,
     audit: Audit,
+    /// Findings forgotten before their time.
+    forgotten: u64,
+    /// Of those, the ones that were not sent yet; the next tick sends them.
+    pushed_out: Vec<Finding>,
 }
 
 impl Fusion {
@@ -85,6 +89,8 @@ impl Fusion {
             containers: Containers::default(),
             recent: VecDeque::new(),
             audit: Audit::default(),
+            forgotten: 0,
+            pushed_out: Vec::new(),
         }
     }
 
@@ -150,6 +156,7 @@ impl Fusion {
             .into_iter()
             .flat_map(|r| self.on_report(r, &Witness::default(), now))
             .collect();
+        out.append(&mut self.pushed_out);
         for recent in &mut self.recent {
             if recent.held_until.is_some_and(|until| until <= now.mono_us) {
                 recent.held_until = None;
@@ -164,8 +171,16 @@ impl Fusion {
         {
             self.recent.pop_front();
         }
-        self.containers.expire(now.mono_us);
+        let gone = self.containers.expire(now.mono_us);
+        self.audit.forget(&gone);
         out
+    }
+
+    /// What was forgotten before its time since the last call, because a table was full: containers, findings that later
+    /// evidence may still change, counters.
+    pub fn take_forgotten(&mut self) -> u64 {
+        let tables = self.containers.take_forgotten() + self.audit.take_forgotten();
+        std::mem::take(&mut self.forgotten) + tables
     }
 
     /// When [`Self::tick`] has something to do, on the clock of `mono_us`.
@@ -200,7 +215,9 @@ impl Fusion {
             });
         }
         if self.recent.len() >= MAX_RECENT {
-            self.recent.pop_front();
+            self.forgotten += 1;
+            let gone = self.recent.pop_front().filter(|gone| gone.held_until.is_some());
+            self.pushed_out.extend(gone.map(|gone| gone.finding));
         }
         let sent = held_until.is_none().then(|| finding.clone());
         self.recent.push_back(Recent {

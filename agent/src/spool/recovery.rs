@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::{Identity, fresh_id};
 use super::memory::Memory;
-use super::segment::{Key, Scan, Segment};
+use super::segment::{Key, Scan, Segment, UNFINISHED};
 use super::{Limits, Mode, Seq, Shed, Spool, sync_dir};
 
 /// Numbers per opening, as a power of two: at 1000 records a second enough for 34 years, and
@@ -32,7 +32,7 @@ pub struct Recovery {
 }
 
 pub(super) fn open(dir: &Path, limits: Limits) -> io::Result<(Spool, Recovery)> {
-    fs::create_dir_all(dir)?;
+    make_dir(dir)?;
     let mut identity = Identity::open(&dir.join("spool.id"))?;
     let opening = identity.opening;
     identity.store(opening + 1)?;
@@ -63,6 +63,17 @@ pub(super) fn open(dir: &Path, limits: Limits) -> io::Result<(Spool, Recovery)> 
     spool.ack(acked);
     recovery.records = spool.stats().pending;
     Ok((spool, recovery))
+}
+
+/// Makes the folder and its name durable, and that of the folder above, which may be new too.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    for above in dir.ancestors().skip(1).take(2) {
+        if let Err(error) = sync_dir(above) {
+            tracing::debug!(%error, path = %above.display(), "a folder's names may not be on disk");
+        }
+    }
+    Ok(())
 }
 
 /// A spool without a folder, for as long as it lives.
@@ -100,6 +111,7 @@ fn empty(dir: &Path, limits: Limits, key: Key, next: Seq) -> Spool {
         mode: Mode::Disk,
         shed: BTreeMap::new(),
         damaged: 0,
+        sync_failures: 0,
         buffer: Vec::new(),
     }
 }
@@ -116,6 +128,9 @@ fn segment_files(dir: &Path) -> io::Result<Vec<(Shed, Seq, PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == UNFINISHED) {
+            fs::remove_file(&path)?;
+        }
         if let Some((class, first)) = parse_name(&path) {
             files.push((class, first, path));
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns reading, appending, and finding the way behind damage. Must not know limits or other files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use super::{MAX_RECORD_BYTES, Record, Shed};
 
 /// Bytes read at once when looking for the next sound record behind damage.
 const SEARCH: usize = 16 * 1024;
+
+/// Ending of a copy that is not finished; the next opening removes what a crash left of one.
+pub(super) const UNFINISHED: &str = "new";
 
 /// One file and what is known about it.
 #[derive(Debug)]
@@ -130,6 +133,48 @@ impl Segment {
         self.records += 1;
         self.last = seq;
         Ok(())
+    }
+
+    /// Puts a copy, synced, in the place of a file whose own sync failed.
+    pub(super) fn replace_file(&mut self) -> io::Result<()> {
+        let fresh = self.path.with_extension(UNFINISHED);
+        let copied = self.copy_to(&fresh).and_then(|file| {
+            fs::rename(&fresh, &self.path)?;
+            Ok(file)
+        });
+        match copied {
+            Ok(file) => {
+                self.file = self.file.as_ref().map(|_| Arc::new(file));
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(left) = fs::remove_file(&fresh) {
+                    tracing::debug!(error = %left, "an unfinished copy stays until the next opening");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn copy_to(&self, path: &Path) -> io::Result<File> {
+        let from = self.open()?;
+        let to = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        let mut buffer = vec![0; SEARCH];
+        let mut at = 0;
+        while at < self.bytes {
+            let room = usize::try_from(self.bytes - at).unwrap_or(SEARCH).min(SEARCH);
+            let bytes = buffer.get_mut(..room).unwrap_or_default();
+            from.read_exact_at(bytes, at)?;
+            to.write_all_at(bytes, at)?;
+            at += u64::try_from(room).unwrap_or(0);
+        }
+        to.sync_data()?;
+        Ok(to)
     }
 
     /// The file for reading.

@@ -1,3 +1,5 @@
+mod torn;
+
 use std::os::unix::fs::FileExt;
 
 use proptest::prelude::*;

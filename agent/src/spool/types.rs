@@ -117,6 +117,8 @@ pub struct Stats {
     pub disk_bytes: u64,
     /// Damaged places found since opening, by recovery and by reading.
     pub damaged: u64,
+    /// Files that a sync did not bring to disk, since opening.
+    pub sync_failures: u64,
     /// Records given up since opening.
     pub shed: BTreeMap<(Shed, ShedReason), u64>,
 }

@@ -129,6 +129,18 @@ mod tests {
         assert_eq!(lane.next_batch().len(), 2);
     }
 
+    /// No timer is needed for what is left over: it goes when the batch before it is safe.
+    #[test]
+    fn a_batch_goes_at_its_size_and_the_rest_with_the_next_acknowledgement() {
+        let (_dir, outgoing) = outgoing(70, 1024);
+        let mut lane = Lane::new(outgoing, 0, 1 << 20);
+        let first = lane.next_batch();
+        let bytes: usize = first.iter().map(|record| record.payload.len()).sum();
+        assert_eq!((first.len(), bytes), (64, MAX_BATCH_BYTES));
+        lane.on_ack(first[63].seq, 0);
+        assert_eq!(lane.next_batch().len(), 6);
+    }
+
     #[test]
     fn a_partial_acknowledgement_does_not_open_the_window_early() {
         let (_dir, outgoing) = outgoing(2, 10);

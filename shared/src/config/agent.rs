@@ -61,7 +61,7 @@ pub struct AggregatorAddress {
 /// Limits of the spool.
 #[derive(Debug, Clone)]
 pub struct SpoolConfig {
-    /// `spool.findings_max`: disk for findings. Default `16MiB`, at least `1MiB`.
+    /// `spool.findings_max`: disk for findings. Default `64MiB`, at least `1MiB`.
     pub findings_max: ByteSize,
     /// `spool.logs_max`: disk for log tails. Default `8MiB`, at least `1MiB`.
     pub logs_max: ByteSize,
@@ -164,7 +164,7 @@ impl Schema for AgentConfig {
             bootstrap_secret_file: section.section("enrolment", |s| s.optional("bootstrap_secret_file")),
             state_dir: section.value("state_dir", PathBuf::from("/var/lib/inquest-agent")),
             spool: section.section("spool", |s| SpoolConfig {
-                findings_max: at_least(s, "findings_max", ByteSize::mib(16), &LEAST_SPOOL),
+                findings_max: at_least(s, "findings_max", ByteSize::mib(64), &LEAST_SPOOL),
                 logs_max: at_least(s, "logs_max", ByteSize::mib(8), &LEAST_SPOOL),
             }),
             sources: section.section("sources", Sources::read),

@@ -74,7 +74,7 @@ fn a_file_with_every_key_is_accepted_and_no_key_keeps_its_default() {
 fn both_programs_start_without_any_configuration() {
     let agent = agent("", &Inputs::default()).unwrap().value;
     assert_eq!(agent.aggregator.address.to_string(), "127.0.0.1:7440");
-    assert_eq!(agent.spool.findings_max, ByteSize::mib(16));
+    assert_eq!(agent.spool.findings_max, ByteSize::mib(64));
     let aggregator = load_text::<AggregatorConfig>("", &Inputs::default()).unwrap().value;
     assert_eq!(aggregator.sqlite_path, Path::new("/var/lib/inquest/inquest.db"));
     assert_eq!(aggregator.route.receiver, "stdout");
@@ -103,7 +103,7 @@ fn every_effective_value_is_shown_with_its_origin() {
         line("log.level: warn ").ends_with("# environment INQUEST_LOG_LEVEL"),
         "{shown}"
     );
-    assert!(line("spool.findings_max: 16MiB ").ends_with("# default"), "{shown}");
+    assert!(line("spool.findings_max: 64MiB ").ends_with("# default"), "{shown}");
 }
 
 #[test]

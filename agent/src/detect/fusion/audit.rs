@@ -12,6 +12,11 @@ use crate::observation::KillCounter;
 /// How long the other witnesses have before a counter speaks for itself.
 const WAIT_US: u64 = 2_000_000;
 
+/// Most steps that wait, and most containers whose told value is kept. A step beyond it is not lost: the node's counter
+/// tells its kill.
+const MAX_STEPS: usize = 4096;
+const MAX_TOLD: usize = 8192;
+
 /// Running totals. They only rise, so a late comparison errs on the quiet side.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
@@ -26,11 +31,40 @@ pub(super) struct Audit {
     due: Vec<(u64, KillCounter)>,
     /// Per container: value up to which everything is told.
     told: HashMap<String, u64>,
+    forgotten: u64,
 }
 
 impl Audit {
     pub(super) fn kernel_kill(&mut self, kills: u64) {
         self.seen = self.seen.saturating_add(kills);
+    }
+
+    /// Containers that are gone need no told value.
+    pub(super) fn forget(&mut self, gone: &[String]) {
+        for instance in gone {
+            self.told.remove(instance);
+        }
+    }
+
+    /// Steps and values forgotten before their time since the last call.
+    pub(super) fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn wait(&mut self, until: u64, step: KillCounter) {
+        if self.due.len() >= MAX_STEPS {
+            self.forgotten += 1;
+            self.due.remove(0);
+        }
+        self.due.push((until, step));
+    }
+
+    fn note_told(&mut self, instance: &str, value: u64) {
+        if self.told.len() >= MAX_TOLD && !self.told.contains_key(instance) {
+            self.forgotten += 1;
+            return;
+        }
+        self.told.insert(instance.to_owned(), value);
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
@@ -60,7 +94,7 @@ impl Fusion {
         if !self.kernel_live && !step.instance.is_empty() {
             return self.unexplained_of_container(&step, now).into_iter().collect();
         }
-        self.audit.due.push((now.mono_us.saturating_add(WAIT_US), step));
+        self.audit.wait(now.mono_us.saturating_add(WAIT_US), step);
         Vec::new()
     }
 
@@ -79,14 +113,14 @@ impl Fusion {
     }
 
     fn unexplained_of_container(&mut self, step: &KillCounter, now: Moment) -> Option<Finding> {
-        let told = *self.audit.told.entry(step.instance.clone()).or_insert(step.before);
+        let told = self.audit.told.get(&step.instance).copied().unwrap_or(step.before);
         let of_instance = |r: &&super::Recent| {
             let f = &r.finding;
             f.kind == FindingKind::Kill && f.subject.instance == step.instance && f.evidence.kills().next().is_some()
         };
         let seen = u64::try_from(self.recent.iter().filter(of_instance).count()).unwrap_or(u64::MAX);
         let before = told.saturating_add(seen).max(step.before).min(step.after);
-        self.audit.told.insert(step.instance.clone(), step.after);
+        self.audit.note_told(&step.instance, step.after);
         (before < step.after).then_some(())?;
         self.audit.told_by_containers = self.audit.told_by_containers.saturating_add(step.after - before);
         let subject = self

@@ -16,6 +16,9 @@ use crate::observation::Container;
 const TOMBSTONE_US: u64 = 600_000_000;
 /// Most tombstones; the oldest goes first.
 const MAX_TOMBSTONES: usize = 1024;
+/// Most containers, tombstones included: what the sources follow and their tombstones. Beyond it the one that was named
+/// longest ago goes.
+const MAX_KNOWN: usize = 8192 + MAX_TOMBSTONES;
 
 /// Facts by instance.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub(super) struct Containers {
     /// Instances of containers that keep their id over restarts (`<id>@<start>`), by id, oldest first.
     runs: HashMap<String, Vec<String>>,
     graves: VecDeque<(u64, String)>,
+    named: u64,
+    forgotten: u64,
 }
 
 #[derive(Debug)]
@@ -38,6 +43,8 @@ struct Entry {
     /// End of the run.
     ended: Option<UnixNanos>,
     buried: bool,
+    /// Rises with every container that is named.
+    order: u64,
 }
 
 /// Most requests kept of one run.
@@ -59,6 +66,10 @@ impl Containers {
         if let Some((id, _)) = instance.split_once('@') {
             self.runs.entry(id.to_owned()).or_default().push(instance.clone());
         }
+        if self.known.len() >= MAX_KNOWN {
+            self.make_room();
+        }
+        self.named += 1;
         self.known.insert(
             instance,
             Entry {
@@ -68,6 +79,7 @@ impl Containers {
                 requests: Vec::new(),
                 ended: None,
                 buried: false,
+                order: self.named,
             },
         );
     }
@@ -155,25 +167,43 @@ impl Containers {
                 .push_back((now_us.saturating_add(TOMBSTONE_US), instance.to_owned()));
         }
         if self.graves.len() > MAX_TOMBSTONES {
+            self.forgotten += 1;
             self.drop_oldest();
         }
     }
 
-    /// Forgets old tombstones.
-    pub(super) fn expire(&mut self, now_us: u64) {
+    /// Forgets old tombstones; gives the instances that nobody knows any more.
+    pub(super) fn expire(&mut self, now_us: u64) -> Vec<String> {
+        let mut gone = Vec::new();
         while self.graves.front().is_some_and(|(until, _)| *until <= now_us) {
-            self.drop_oldest();
+            gone.extend(self.drop_oldest());
+        }
+        gone
+    }
+
+    /// Containers forgotten before their time since the last call.
+    pub(super) fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    fn make_room(&mut self) {
+        self.forgotten += 1;
+        if self.drop_oldest().is_none() {
+            let oldest = self.known.iter().min_by_key(|(_, entry)| entry.order);
+            if let Some(instance) = oldest.map(|(instance, _)| instance.clone()) {
+                self.remove(&instance);
+            }
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, instance)) = self.graves.pop_front() {
-            self.known.remove(&instance);
-            self.forget_run(&instance);
-        }
+    fn drop_oldest(&mut self) -> Option<String> {
+        let (_, instance) = self.graves.pop_front()?;
+        self.remove(&instance);
+        Some(instance)
     }
 
-    fn forget_run(&mut self, instance: &str) {
+    fn remove(&mut self, instance: &str) {
+        self.known.remove(instance);
         let Some((id, _)) = instance.split_once('@') else {
             return;
         };
@@ -182,5 +212,50 @@ impl Containers {
         if runs.is_empty() {
             self.runs.remove(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inquest_shared::model::Subject;
+
+    use super::*;
+
+    fn container(n: usize) -> Container {
+        Container {
+            subject: Subject {
+                instance: n.to_string(),
+                ..Subject::default()
+            },
+            pid: None,
+            log_path: None,
+            memory_limit: None,
+        }
+    }
+
+    /// A runtime that names containers and never takes one back must not fill the agent's memory.
+    #[test]
+    fn containers_beyond_the_limit_push_out_the_dead_and_then_the_oldest() {
+        let mut containers = Containers::default();
+        for n in 0..MAX_KNOWN {
+            containers.put(container(n));
+        }
+        containers.bury("7", 0);
+        containers.put(container(MAX_KNOWN));
+        assert!(!containers.known.contains_key("7") && containers.known.contains_key("0"));
+        containers.put(container(MAX_KNOWN + 1));
+        assert!(!containers.known.contains_key("0") && containers.known.contains_key("1"));
+        assert_eq!((containers.known.len(), containers.take_forgotten()), (MAX_KNOWN, 2));
+    }
+
+    #[test]
+    fn tombstones_beyond_the_limit_go_the_oldest_first_and_are_counted() {
+        let mut containers = Containers::default();
+        for n in 0..MAX_TOMBSTONES + 3 {
+            containers.put(container(n));
+            containers.bury(&n.to_string(), 0);
+        }
+        assert!(!containers.known.contains_key("2") && containers.known.contains_key("3"));
+        assert_eq!(containers.take_forgotten(), 3);
     }
 }

@@ -1,8 +1,10 @@
 //! Deaths as their witnesses tell them, in every order.
 
+use std::collections::BTreeSet;
+
 use inquest_shared::{
     cause::judge,
-    model::{Cause, EvidenceSource, LogExcerpt, RuntimeExit, Subject, Untrusted},
+    model::{Cause, EvidenceSet, EvidenceSource, Key, LogExcerpt, RuntimeExit, Subject, Untrusted},
 };
 use proptest::prelude::*;
 
@@ -432,4 +434,27 @@ proptest! {
         prop_assert_eq!(judge(&exit.evidence).cause, Cause::OomLimit);
         prop_assert_eq!(exit.evidence.exit().map(|e| e.reason.raw().to_owned()), Some("OOMKilled".to_owned()));
     }
+}
+
+/// A burst that is larger than the table must not cost a death that waits for its container's name.
+#[test]
+fn findings_that_a_burst_pushes_out_are_sent_and_counted() {
+    let mut fusion = fusion();
+    let finding = |n: u64| Finding {
+        key: Key::kill("boot-1", "kmsg", &n.to_string()),
+        kind: FindingKind::Kill,
+        discovery: Discovery::Live,
+        observed_at: UnixNanos(KILL_WALL),
+        subject: Subject::default(),
+        evidence: EvidenceSet::default(),
+        cites: BTreeSet::new(),
+        revision: 0,
+    };
+    let held = u64::try_from(MAX_RECENT).unwrap();
+    for n in 0..held + 9 {
+        assert_eq!(fusion.admit(finding(n), 1, Some(u64::MAX), at(1)), None);
+    }
+    let sent: Vec<Key> = fusion.tick(at(1)).into_iter().map(|finding| finding.key).collect();
+    let expected: Vec<Key> = (0..9).map(|n| finding(n).key).collect();
+    assert_eq!((sent, fusion.take_forgotten()), (expected, 9));
 }
