@@ -1,11 +1,14 @@
 //! Kills at failpoints, full disks, cut networks, receivers that misbehave: nothing acknowledged is lost.
 
 mod burst;
+mod disk_full;
 mod failpoints;
 mod flood;
 mod frozen;
 mod log_reader;
+mod measure;
 mod partition;
+mod power_loss;
 mod receivers;
 mod reload;
 mod runtime_hang;
@@ -13,5 +16,6 @@ mod runtime_jobs;
 mod runtime_restart;
 mod settings;
 mod tally;
+mod torn;
 mod transport;
 mod watch;

@@ -51,6 +51,8 @@ pub struct Options {
     pub agent_uplink: String,
     /// Who starts the programs.
     pub through: Through,
+    /// Folder of the agent's state, when it is not to lie in the world's folder.
+    pub agent_state: Option<PathBuf>,
 }
 
 /// Programs that start ours and become them, so that pids and signals stay true (`nsenter`, `env`).
@@ -493,15 +495,17 @@ fn write_config(
         Some(docker) => format!("docker: {{socket: [{}]}}", docker.socket().display()),
         None => "docker: {enabled: false}".to_owned(),
     };
+    let state = options.agent_state.clone().unwrap_or_else(|| dir.join("agent"));
     let agent = format!(
         "node: {{name: n1}}\n\
          aggregator: {{address: \"{}\", {}ca_file: {root}/data/ca/ca.crt}}\n\
          enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
-         state_dir: {root}/agent\n\
+         state_dir: {}\n\
          sources:\n  {containerd}\n  {docker}\n  cgroup: {{scope: {scope}}}\n\
          listen: {{status: \"127.0.0.1:{}\"}}\n{}\n",
         options.agent_reaches.unwrap_or(ingest),
         options.agent_uplink,
+        state.display(),
         ports.agent_status,
         options.agent_extra,
     );

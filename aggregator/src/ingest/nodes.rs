@@ -290,14 +290,20 @@ pub async fn keep_statuses(nodes: Nodes, store: Arc<dyn Store>, clock: Arc<dyn C
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FLUSH_EVERY) => {}
         }
-        for (node, at, status) in nodes.take_due(clock.now()) {
+        let mut due = nodes.take_due(clock.now()).into_iter();
+        for (node, at, status) in due.by_ref() {
             if stop.is_cancelled() {
                 return;
             }
             if let Err(error) = store.put_status(&node, at, &status).await {
-                tracing::warn!(node = node.name, %error, "the status of a node was not stored");
+                tracing::warn!(node = node.name, %error, "statuses of nodes were not stored");
                 nodes.put_back(&node);
+                break;
             }
+        }
+        // A store that refuses one refuses the next: they wait, and the log has one line for all.
+        for (node, ..) in due {
+            nodes.put_back(&node);
         }
     }
 }

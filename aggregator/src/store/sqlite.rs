@@ -67,6 +67,7 @@ impl SqliteStore {
         let exclusive = guard::take(path)?;
         let writer = Writer::open(writer_options(path)).await?;
         let readers = Readers::open(reader_options(path)).await?;
+        sync_folder_of(path)?;
         Ok(Self {
             writer,
             readers,
@@ -148,6 +149,17 @@ impl SqliteStore {
             .map_err(error::refused(WHAT))?;
         tx.commit().await
     }
+}
+
+/// Makes the name of a new database durable: SQLite does so for its logs, not for the file itself.
+fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
+    let refused = |source: std::io::Error| StoreError::Refused {
+        what: "sync the folder of the database",
+        source: source.into(),
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = std::fs::File::open(folder.unwrap_or(Path::new("."))).map_err(refused)?;
+    folder.sync_all().map_err(refused)
 }
 
 fn writer_options(path: &Path) -> SqliteConnectOptions {

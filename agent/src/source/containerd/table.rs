@@ -32,6 +32,8 @@ pub(super) struct Entry {
 pub(super) struct Table {
     entries: HashMap<String, Entry>,
     sandboxes: HashSet<String>,
+    /// The log says once that the table is full.
+    full: bool,
 }
 
 /// What to do after a list.
@@ -76,6 +78,12 @@ impl Table {
     /// The entry of a container, made when absent; `None` when the table is full.
     pub(super) fn entry(&mut self, id: &str) -> Option<&mut Entry> {
         if !self.entries.contains_key(id) && self.entries.len() >= MAX_CONTAINERS {
+            if !std::mem::replace(&mut self.full, true) {
+                tracing::warn!(
+                    limit = MAX_CONTAINERS,
+                    "too many containers: further ones are not followed"
+                );
+            }
             return None;
         }
         Some(self.entries.entry(id.to_owned()).or_default())
@@ -128,6 +136,17 @@ mod tests {
             memory_limit: None,
         });
         assert_eq!(table.reconcile(&running, vec![]), Changes::default());
+    }
+
+    #[test]
+    fn containers_beyond_the_limit_are_not_followed_until_others_are_gone() {
+        let mut table = Table::default();
+        for n in 0..MAX_CONTAINERS {
+            assert!(table.entry(&n.to_string()).is_some());
+        }
+        assert!(table.entry("one more").is_none() && table.entry("7").is_some());
+        table.forget("7");
+        assert!(table.entry("one more").is_some());
     }
 
     #[test]
