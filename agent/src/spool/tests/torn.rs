@@ -38,10 +38,10 @@ impl Tape {
         Segment::recover(path, Shed::High, 1, KEY).unwrap()
     }
 
-    /// Every byte of the last records, and each 13th (a prime) of the rest of the last 64 KiB.
+    /// Every byte of the last record and of its header's neighbours, and each 61st (a prime) of the last 64 KiB.
     fn offsets(&self) -> impl Iterator<Item = usize> {
         let (all, begin) = (self.bytes.len(), self.bytes.len() - 64 * 1024);
-        (begin..all - 2100).step_by(13).chain(all - 2100..all)
+        (begin..all - 1100).step_by(61).chain(all - 1100..all)
     }
 
     fn whole_before(&self, at: usize) -> usize {
