@@ -247,15 +247,16 @@ mod tests {
     use super::*;
     use crate::TestDir;
 
-    fn disk() -> Option<(Forgetful, TestDir)> {
+    /// The folder first, so that it goes last.
+    fn disk() -> Option<(TestDir, Forgetful)> {
         let dir = TestDir::new("fuse").unwrap();
         let disk = Forgetful::mount(&dir.join("disk")).ok()?;
-        Some((disk, dir))
+        Some((dir, disk))
     }
 
     #[test]
     fn only_what_was_synced_survives() {
-        let Some((mut disk, _dir)) = disk() else { return };
+        let Some((_dir, mut disk)) = disk() else { return };
         let mut kept = File::create(disk.join("kept")).unwrap();
         kept.write_all(b"one").unwrap();
         kept.sync_all().unwrap();
@@ -276,7 +277,7 @@ mod tests {
     /// A later fsync says "done" and has not done it.
     #[test]
     fn bytes_of_a_failed_sync_never_reach_the_disk() {
-        let Some((mut disk, _dir)) = disk() else { return };
+        let Some((_dir, mut disk)) = disk() else { return };
         let mut file = File::create(disk.join("file")).unwrap();
         File::open(disk.join("")).unwrap().sync_all().unwrap();
         file.write_all(b"lost").unwrap();
