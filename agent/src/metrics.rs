@@ -1,4 +1,4 @@
-//! The agent's figures: sources, spools and the terms of the law observed = stored + spooled + collapsed + shed.
+//! The agent's figures: sources and spools. Law of each spool: recovered + observed = acknowledged + waiting + shed.
 
 use std::time::Duration;
 
@@ -42,7 +42,9 @@ pub struct Metrics {
     lost: Family<SourceLabel, Gauge>,
     records: Family<SpoolLabel, Gauge>,
     bytes: Family<SpoolLabel, Gauge>,
+    recovered: Family<SpoolLabel, Gauge>,
     observed: Family<SpoolLabel, Gauge>,
+    acknowledged: Family<SpoolLabel, Gauge>,
     in_memory: Family<SpoolLabel, Gauge>,
     damaged: Family<SpoolLabel, Gauge>,
     sync_failures: Family<SpoolLabel, Gauge>,
@@ -69,7 +71,9 @@ impl Metrics {
             ),
             records: family("spool_records", "Records that wait for acknowledgement"),
             bytes: family("spool_bytes", "Bytes on disk"),
-            observed: family("spool_observed_records", "Records ever given to the spool"),
+            recovered: family("spool_recovered_records", "Records that waited when the agent started"),
+            observed: family("spool_observed_records", "Records given to the spool since the start"),
+            acknowledged: family("spool_acknowledged_records", "Records acknowledged since the start"),
             in_memory: family(
                 "spool_in_memory_records",
                 "Records that wait in memory since the disk takes none",
@@ -109,13 +113,16 @@ impl Metrics {
 
     fn read_spools(&self) {
         for (spool, outgoing) in &self.spools {
+            // Read at once, so that the law holds in every sample.
             let stats = outgoing.lock().stats();
             let label = SpoolLabel { spool };
+            self.recovered.get_or_create(&label).set(whole(stats.recovered));
+            self.acknowledged.get_or_create(&label).set(whole(stats.acknowledged));
+            self.damaged.get_or_create(&label).set(whole(stats.damaged));
             self.records.get_or_create(&label).set(whole(stats.pending));
             self.bytes.get_or_create(&label).set(whole(stats.disk_bytes));
-            self.observed.get_or_create(&label).set(whole(outgoing.observed()));
+            self.observed.get_or_create(&label).set(whole(stats.observed));
             self.in_memory.get_or_create(&label).set(whole(stats.in_memory));
-            self.damaged.get_or_create(&label).set(whole(stats.damaged));
             self.sync_failures.get_or_create(&label).set(whole(stats.sync_failures));
             for ((class, reason), count) in &stats.shed {
                 let label = ShedLabel {

@@ -1,10 +1,7 @@
 //! A spool that several tasks use: detection appends, the uplink reads and acknowledges, a task of its own brings it to disk.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,18 +18,15 @@ const RETRY: Duration = Duration::from_secs(5);
 pub struct Outgoing {
     spool: Arc<Mutex<Spool>>,
     appended: Arc<watch::Sender<u64>>,
-    observed: Arc<AtomicU64>,
 }
 
 impl Outgoing {
     /// Shares a spool.
     #[must_use]
     pub fn new(spool: Spool) -> Self {
-        let observed = Arc::new(AtomicU64::new(0));
         Self {
             spool: Arc::new(Mutex::new(spool)),
             appended: Arc::new(watch::Sender::new(0)),
-            observed,
         }
     }
 
@@ -41,7 +35,6 @@ impl Outgoing {
     /// # Errors
     /// [`SpoolError`]: the record was shed or is too large; it is counted, and trying again does not help.
     pub fn append(&self, payload: &[u8], class: Shed) -> Result<Seq, SpoolError> {
-        self.observed.fetch_add(1, Ordering::Relaxed);
         let appended = self.lock().append(payload, class);
         self.appended.send_modify(|count| *count = count.wrapping_add(1));
         appended
@@ -50,7 +43,7 @@ impl Outgoing {
     /// Records ever taken or refused: the left side of observed = stored + spooled + collapsed + shed.
     #[must_use]
     pub fn observed(&self) -> u64 {
-        self.observed.load(Ordering::Relaxed)
+        self.lock().stats().observed
     }
 
     /// The spool, for one short operation.

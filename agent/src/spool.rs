@@ -64,6 +64,9 @@ pub struct Spool {
     shed: BTreeMap<(Shed, ShedReason), u64>,
     damaged: u64,
     sync_failures: u64,
+    recovered: u64,
+    observed: u64,
+    acknowledged: u64,
     buffer: Vec<u8>,
 }
 
@@ -111,11 +114,12 @@ impl Spool {
     /// Figures for metrics.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let on_disk: u64 = self.lanes.iter().flatten().map(Segment::pending).sum();
-        let in_memory = u64::try_from(self.memory.len()).unwrap_or(u64::MAX);
         Stats {
-            pending: on_disk.saturating_add(in_memory),
-            in_memory,
+            recovered: self.recovered,
+            observed: self.observed,
+            acknowledged: self.acknowledged,
+            pending: self.pending(),
+            in_memory: self.in_memory(),
             disk_bytes: self.disk_bytes(),
             damaged: self.damaged,
             sync_failures: self.sync_failures,
@@ -126,12 +130,12 @@ impl Spool {
     /// Takes a record: into the page cache, not yet onto the disk (see [`Spool::sync_handle`]).
     ///
     /// # Errors
-    /// [`SpoolError::TooLarge`] or [`SpoolError::Shed`].
+    /// [`SpoolError::TooLarge`] or [`SpoolError::Shed`]; either way the record is counted as shed.
     pub fn append(&mut self, payload: &[u8], class: Shed) -> Result<Seq, SpoolError> {
-        let too_large = || SpoolError::TooLarge { bytes: payload.len() };
-        let len = u32::try_from(payload.len()).map_err(|_| too_large())?;
-        if len > MAX_RECORD_BYTES || self.limits.max_bytes < u64::from(len) + record::HEADER_BYTES {
-            return Err(too_large());
+        self.observed += 1;
+        if !self.takes(payload.len()) {
+            self.count(class, ShedReason::TooLarge, 1);
+            return Err(SpoolError::TooLarge { bytes: payload.len() });
         }
         failpoint::reach(Point::SpoolBeforeWrite);
         let seq = self.next;
@@ -161,6 +165,7 @@ impl Spool {
     /// Takes note that all records up to `seq` are safe at the aggregator, and deletes files that
     /// nobody needs any more. Numbers that were never given are ignored.
     pub fn ack(&mut self, seq: Seq) {
+        let before = self.pending();
         self.acked = self.acked.max(seq.min(self.next - 1));
         while self.memory.front().is_some_and(|record| record.seq <= self.acked) {
             self.memory.pop();
@@ -180,6 +185,23 @@ impl Spool {
                 segment.pending() == 0 && (segment.file.is_none() || segment.bytes > spare)
             });
         }
+        self.acknowledged += before.saturating_sub(self.pending());
+    }
+
+    /// Whether a record of this size is ever stored.
+    fn takes(&self, bytes: usize) -> bool {
+        u32::try_from(bytes)
+            .is_ok_and(|len| len <= MAX_RECORD_BYTES && u64::from(len) + record::HEADER_BYTES <= self.limits.max_bytes)
+    }
+
+    /// Records not acknowledged yet.
+    fn pending(&self) -> u64 {
+        let on_disk: u64 = self.lanes.iter().flatten().map(Segment::pending).sum();
+        on_disk.saturating_add(self.in_memory())
+    }
+
+    fn in_memory(&self) -> u64 {
+        u64::try_from(self.memory.len()).unwrap_or(u64::MAX)
     }
 
     /// Bytes of all record files.

@@ -61,7 +61,8 @@ pub(super) fn open(dir: &Path, limits: Limits) -> io::Result<(Spool, Recovery)> 
     }
     spool.damaged = recovery.damaged;
     spool.ack(acked);
-    recovery.records = spool.stats().pending;
+    recovery.records = spool.pending();
+    (spool.recovered, spool.acknowledged) = (recovery.records, 0);
     Ok((spool, recovery))
 }
 
@@ -112,6 +113,9 @@ fn empty(dir: &Path, limits: Limits, key: Key, next: Seq) -> Spool {
         shed: BTreeMap::new(),
         damaged: 0,
         sync_failures: 0,
+        recovered: 0,
+        observed: 0,
+        acknowledged: 0,
         buffer: Vec::new(),
     }
 }

@@ -48,6 +48,8 @@ pub enum ShedReason {
     DiskLimit,
     /// The disk takes nothing and the queue in memory is full.
     MemoryLimit,
+    /// The record is larger than any that is stored.
+    TooLarge,
 }
 
 impl ShedReason {
@@ -57,6 +59,7 @@ impl ShedReason {
         match self {
             Self::DiskLimit => "disk_limit",
             Self::MemoryLimit => "memory_limit",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -106,9 +109,15 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
-/// Figures for metrics.
+/// Figures for metrics. Law: recovered + observed = acknowledged + pending + the sum of shed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
+    /// Records that an earlier run had left, found at the opening.
+    pub recovered: u64,
+    /// Records given to the spool since opening, taken or not.
+    pub observed: u64,
+    /// Records acknowledged since opening.
+    pub acknowledged: u64,
     /// Records not acknowledged yet, on disk and in memory.
     pub pending: u64,
     /// Of those, in memory only.
