@@ -180,6 +180,7 @@ impl Dispatcher {
             for mut row in page {
                 retry::bury(&mut row, &Reason::new("the receiver is no longer configured"));
                 self.store.put_outcome(&row).await?;
+                self.metrics.buried(&row.receiver);
                 tracing::error!(receiver = row.receiver, incident = %row.notice.incident.id, "alert given up: no such receiver");
             }
         }

@@ -72,6 +72,20 @@ impl Metrics {
         }
     }
 
+    /// A row of an earlier life whose receiver is gone was given up.
+    pub(super) fn buried(&self, receiver: &str) {
+        let receiver = receiver.to_owned();
+        let planned = ReceiverLabel {
+            receiver: receiver.clone(),
+        };
+        self.planned.get_or_create_owned(&planned).inc();
+        let dead = OutcomeLabel {
+            receiver,
+            outcome: "dead",
+        };
+        self.settled.get_or_create_owned(&dead).inc();
+    }
+
     /// Those of one receiver.
     pub(super) fn of(&self, receiver: &str) -> ReceiverMetrics {
         let label = ReceiverLabel {

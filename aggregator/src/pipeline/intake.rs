@@ -80,15 +80,15 @@ impl Intake {
         Ok(permit)
     }
 
-    /// Hands findings in; waits while the queue is full.
+    /// Hands findings in; waits while the queue is full. Findings count as received once they have their place: a
+    /// stream that ends while it waits has handed nothing in.
     ///
     /// # Errors
     /// [`Stopped`] when the writer has ended.
     pub async fn submit(&self, submission: Submission) -> Result<(), Stopped> {
-        self.metrics
-            .received
-            .inc_by(u64::try_from(submission.findings.len()).unwrap_or(u64::MAX));
-        self.queue.send(submission).await.map_err(|_| Stopped)?;
+        let place = self.queue.reserve().await.map_err(|_| Stopped)?;
+        self.metrics.took(submission.findings.len());
+        place.send(submission);
         Ok(())
     }
 

@@ -64,10 +64,7 @@ impl PipelineMetrics {
             batch_seconds: registry.register("batch_seconds", "Time of one batch, from lookup to commit", seconds()),
             commit_seconds: registry.register("commit_seconds", "Time of one commit", seconds()),
             queued_messages: gauge("ingest_queued_messages", "Messages that wait for the writer"),
-            waiting_findings: gauge(
-                "ingest_waiting_findings",
-                "Findings that the writer has taken and not committed",
-            ),
+            waiting_findings: gauge("ingest_waiting_findings", "Findings received and not settled yet"),
             bytes_in_flight: gauge(
                 "ingest_credit_outstanding_bytes",
                 "Part of the ingest budget that is taken",
@@ -75,4 +72,31 @@ impl PipelineMetrics {
             open_incidents: gauge("incidents_open", "Incidents that are open"),
         }
     }
+
+    /// Findings came in.
+    pub(super) fn took(&self, findings: usize) {
+        self.received.inc_by(count(findings));
+        self.waiting_findings.inc_by(whole(findings));
+    }
+
+    /// Findings are on disk, `fresh` of them for the first time.
+    pub(super) fn committed(&self, findings: usize, fresh: usize) {
+        self.stored.inc_by(count(fresh));
+        self.repeated.inc_by(count(findings.saturating_sub(fresh)));
+        self.waiting_findings.dec_by(whole(findings));
+    }
+
+    /// A finding was given up.
+    pub(super) fn gave_up(&self, findings: usize) {
+        self.unusable.inc_by(count(findings));
+        self.waiting_findings.dec_by(whole(findings));
+    }
+}
+
+fn count(findings: usize) -> u64 {
+    u64::try_from(findings).unwrap_or(u64::MAX)
+}
+
+pub(super) fn whole(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }

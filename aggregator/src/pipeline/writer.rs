@@ -22,7 +22,7 @@ use super::{
     fold::{Folded, Part, fold, keys_of, parts_of},
     intake::Budget,
     lanes::{BATCH, Item, Lanes},
-    metrics::Outcome,
+    metrics::{Outcome, whole},
 };
 use crate::{
     engine::{Delta, Engine, Rules},
@@ -161,9 +161,7 @@ impl Pipeline {
 
     /// Shown before and after every round, so that an idle writer shows empty queues.
     fn show_queues(&self) {
-        let whole = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
         let metrics = &self.parts.metrics;
-        metrics.waiting_findings.set(whole(self.lanes.len()));
         metrics.queued_messages.set(whole(self.intake.len()));
         metrics.bytes_in_flight.set(whole(self.budget.used()));
     }
@@ -263,16 +261,8 @@ impl Pipeline {
             }
         }
         let metrics = &self.parts.metrics;
-        metrics.stored.inc_by(u64::try_from(fresh).unwrap_or(u64::MAX));
-        metrics
-            .repeated
-            .inc_by(u64::try_from(taken.saturating_sub(fresh)).unwrap_or(u64::MAX));
-        metrics
-            .open_incidents
-            .set(i64::try_from(self.engine.open_incidents()).unwrap_or(i64::MAX));
-        metrics
-            .waiting_findings
-            .set(i64::try_from(self.lanes.len()).unwrap_or(i64::MAX));
+        metrics.committed(taken, fresh);
+        metrics.open_incidents.set(whole(self.engine.open_incidents()));
         if taken > 0 {
             metrics
                 .batch_findings
@@ -331,7 +321,7 @@ impl Pipeline {
         for part in parts_of(&given_up) {
             part.sink.settle(&part.seqs, part.bytes);
         }
-        self.parts.metrics.unusable.inc();
+        self.parts.metrics.gave_up(given_up.len());
     }
 
     /// Starts the engine anew from the store, as often as it takes.
