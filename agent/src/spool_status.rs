@@ -64,6 +64,9 @@ mod tests {
 
     fn stats() -> Stats {
         Stats {
+            recovered: 0,
+            observed: 0,
+            acknowledged: 0,
             pending: 0,
             in_memory: 0,
             disk_bytes: 0,

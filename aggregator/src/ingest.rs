@@ -4,6 +4,7 @@
 //! they go to the `pipeline`, which says when they are on disk.
 
 mod authority;
+mod clock_offset;
 mod enrol;
 mod guesses;
 mod handshake;

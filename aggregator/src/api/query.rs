@@ -325,6 +325,7 @@ fn node_now(stored: &StoredNode, live: Option<&NodeView>) -> pb::Node {
         last_seen_ns: last_seen.0,
         status,
         enrolled_at_ns: stored.enrolled_at.0,
+        clock_offset_ns: live.and_then(|view| view.clock_offset),
     }
 }
 

@@ -23,9 +23,11 @@ use crate::record::NodeIdentity;
 
 /// Longest validity of an agent's certificate.
 pub const MAX_TTL: Duration = Duration::from_secs(24 * 3_600);
-/// Certificates are valid from a little before they are made, for clocks that run behind. Source: the signer of the
-/// Kubernetes controller manager back-dates by five minutes.
+/// A node's certificate is valid from a little before it is made. Source: the signer of the Kubernetes controller manager
+/// back-dates by five minutes.
 const BACKDATE: Duration = Duration::from_secs(300);
+/// What agents check by their own clocks is valid from a day before: a node with a wrong clock must be able to report.
+const BACKDATE_FOR_AGENTS: Duration = Duration::from_secs(24 * 3_600);
 /// Validity of the authority: the ten years of a cluster authority made by kubeadm.
 const AUTHORITY_TTL: Duration = Duration::from_secs(3_650 * 86_400);
 /// Validity of the server certificate; made anew at a start in its second half.
@@ -259,7 +261,8 @@ fn new_key() -> Result<KeyPair, AuthorityError> {
 /// The subject names the key, so that a server certificate of an earlier authority is recognised by its issuer.
 fn self_signed(key: &KeyPair, now: UnixNanos) -> Result<String, AuthorityError> {
     let name = format!("inquest authority {}", Key::of(b"authority", &[key.public_key_raw()]));
-    let mut params = base_params(&name, now, now.saturating_add(AUTHORITY_TTL));
+    let from = now.saturating_sub(BACKDATE_FOR_AGENTS);
+    let mut params = base_params(&name, from, now.saturating_add(AUTHORITY_TTL));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let cert = params.self_signed(key).map_err(|source| AuthorityError::Make {
@@ -270,7 +273,8 @@ fn self_signed(key: &KeyPair, now: UnixNanos) -> Result<String, AuthorityError> 
 }
 
 fn server_params(server_names: &[String], now: UnixNanos) -> Result<CertificateParams, AuthorityError> {
-    let mut params = base_params("inquest-aggregator", now, now.saturating_add(SERVER_TTL));
+    let from = now.saturating_sub(BACKDATE_FOR_AGENTS);
+    let mut params = base_params("inquest-aggregator", from, now.saturating_add(SERVER_TTL));
     params.subject_alt_names = server_names
         .iter()
         .map(|name| names::san_of(name))
@@ -286,19 +290,19 @@ fn node_params(node: &NodeIdentity, now: UnixNanos, not_after: UnixNanos) -> Res
         uid: node.uid.clone(),
     };
     let uri = uri_of(node).ok_or_else(refused)?;
-    let mut params = base_params(&node.name, now, not_after);
+    let mut params = base_params(&node.name, now.saturating_sub(BACKDATE), not_after);
     params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(|_| refused())?)];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
 }
 
-fn base_params(common_name: &str, now: UnixNanos, not_after: UnixNanos) -> CertificateParams {
+fn base_params(common_name: &str, not_before: UnixNanos, not_after: UnixNanos) -> CertificateParams {
     let mut distinguished_name = DistinguishedName::new();
     distinguished_name.push(DnType::CommonName, common_name);
     let mut params = CertificateParams::default();
     params.distinguished_name = distinguished_name;
-    params.not_before = (UNIX_EPOCH + now.saturating_sub(BACKDATE).since(UnixNanos::EPOCH)).into();
+    params.not_before = (UNIX_EPOCH + not_before.since(UnixNanos::EPOCH)).into();
     params.not_after = (UNIX_EPOCH + not_after.since(UnixNanos::EPOCH)).into();
     params.use_authority_key_identifier_extension = true;
     params

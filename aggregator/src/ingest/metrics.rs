@@ -3,8 +3,11 @@
 use inquest_shared::{telemetry::Registry, wire::WireError};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
+
+/// Upper bounds in seconds of the distance between the clock of a node and the aggregator's.
+const OFFSETS: [f64; 9] = [0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Reason {
@@ -23,6 +26,7 @@ pub struct IngestMetrics {
     pub(super) streams_ended: Family<Reason, Counter>,
     pub(super) log_chunks: Counter,
     pub(super) log_refused: Family<Reason, Counter>,
+    pub(super) clock_offset: Histogram,
 }
 
 impl IngestMetrics {
@@ -52,6 +56,11 @@ impl IngestMetrics {
             log_refused: family(
                 "log_chunks_refused",
                 "Chunks of crash logs that mean nothing; acknowledged",
+            ),
+            clock_offset: registry.register(
+                "node_clock_offset_seconds",
+                "Distance between the clocks of nodes and the aggregator's, at each status",
+                Histogram::new(OFFSETS),
             ),
         }
     }

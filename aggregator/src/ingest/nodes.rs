@@ -19,6 +19,7 @@ use prost::Message as _;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use super::clock_offset::ClockOffset;
 use crate::{
     record::{NodeIdentity, StoredNode},
     store::{Store, StoreError},
@@ -55,10 +56,13 @@ pub struct NodeView {
     pub agent_version: String,
     /// Last status; `None` before the first.
     pub status: Option<AgentStatus>,
+    /// Nanoseconds by which the node's clock is ahead of the aggregator's; `None` before the first status of a stream.
+    pub clock_offset: Option<i64>,
 }
 
 struct Entry {
     view: NodeView,
+    clock: ClockOffset,
     stream: Option<(u64, CancellationToken, IpAddr)>,
     stored_at: UnixNanos,
     due: bool,
@@ -167,7 +171,10 @@ impl Nodes {
             older.cancel();
             (address != from).then_some(address)
         });
+        // The clock may have been set while the node was away.
+        entry.clock = ClockOffset::default();
         let view = &mut entry.view;
+        view.clock_offset = None;
         (view.node, view.connected, view.last_seen, view.agent_version) = (node.clone(), true, now, version);
         drop(state);
         Ok(Seat {
@@ -207,16 +214,18 @@ impl Nodes {
 }
 
 impl Entry {
-    const fn new(node: NodeIdentity, last_seen: UnixNanos, agent_version: String) -> Self {
+    fn new(node: NodeIdentity, last_seen: UnixNanos, agent_version: String) -> Self {
         let view = NodeView {
             node,
             connected: false,
             last_seen,
             agent_version,
             status: None,
+            clock_offset: None,
         };
         Self {
             view,
+            clock: ClockOffset::default(),
             stream: None,
             stored_at: UnixNanos::EPOCH,
             due: false,
@@ -242,18 +251,25 @@ impl Seat {
         self.edit(|entry| entry.view.last_seen = now);
     }
 
-    /// The node sent its status. One that is too large is dropped; the node counts as alive all the same.
-    pub fn status(&self, status: AgentStatus, now: UnixNanos) {
+    /// The node sent its status. One that is too large is dropped; the node counts as alive all the same. Returns the
+    /// offset of its clock as far as it is known now.
+    pub fn status(&self, status: AgentStatus, now: UnixNanos) -> Option<i64> {
         if status.encoded_len() > MAX_STATUS {
             tracing::warn!(node = self.key.1, "a status is too large and is dropped");
-            return self.seen(now);
+            self.seen(now);
+            return None;
         }
+        let mut offset = None;
         self.edit(|entry| {
+            entry.clock.note(UnixNanos(status.at_ns), now);
+            offset = entry.clock.nanos();
+            entry.view.clock_offset = offset;
             let before = entry.view.status.as_ref();
             entry.due |= before.is_none_or(|before| before.sources != status.sources);
             entry.view.last_seen = now;
             entry.view.status = Some(status);
         });
+        offset
     }
 
     fn edit(&self, change: impl FnOnce(&mut Entry)) {
@@ -416,6 +432,23 @@ mod tests {
         seat.status(status, UnixNanos(7));
         let view = nodes.snapshot().remove(0);
         assert_eq!((view.status, view.last_seen), (None, UnixNanos(7)));
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_ahead_is_shown_so_until_it_connects_anew() {
+        let nodes = Nodes::default();
+        let seat = connect(&nodes, 0);
+        assert_eq!(nodes.snapshot()[0].clock_offset, None);
+        let status = |at_ns| AgentStatus {
+            at_ns,
+            ..AgentStatus::default()
+        };
+        assert_eq!(seat.status(status(190), UnixNanos(100)), Some(90));
+        assert_eq!(nodes.snapshot()[0].clock_offset, Some(90));
+        drop(seat);
+        assert_eq!(nodes.snapshot()[0].clock_offset, Some(90), "the last that is known");
+        let _seat = connect(&nodes, 200);
+        assert_eq!(nodes.snapshot()[0].clock_offset, None);
     }
 
     #[test]

@@ -32,6 +32,8 @@ use crate::{
 
 /// Time for the first message.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// A node's clock further off than this is worth a line in the log: people compare times of day.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// Time for a slow peer to take the last status.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -213,6 +215,7 @@ struct Stream<'a> {
 impl Stream<'_> {
     /// Reads until the peer closes its half.
     async fn read(&self, inbound: &mut Streaming<ReportRequest>) -> Result<(), End> {
+        let mut told = false;
         while let Some(message) = next(inbound).await? {
             let now = self.shared.ingest.clock.now();
             match message {
@@ -222,7 +225,10 @@ impl Stream<'_> {
                         Status::failed_precondition("hello came twice"),
                     ));
                 }
-                report_request::Message::Status(status) => self.seat.status(status, now),
+                report_request::Message::Status(status) => {
+                    let offset = self.seat.status(status, now);
+                    told |= offset.is_some_and(|offset| self.compare_clocks(offset, told));
+                }
                 report_request::Message::Batch(batch) => {
                     self.seat.seen(now);
                     self.take(batch).await?;
@@ -230,6 +236,24 @@ impl Stream<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Counts the offset of the node's clock; says so once when it is far off. Returns whether it is.
+    fn compare_clocks(&self, offset: i64, told: bool) -> bool {
+        let distance = Duration::from_nanos(offset.unsigned_abs());
+        let seconds = distance.as_secs_f64();
+        self.shared.ingest.metrics.clock_offset.observe(seconds);
+        let far = distance > CLOCK_TOLERANCE;
+        if far && !told {
+            let direction = if offset > 0 { "ahead" } else { "behind" };
+            tracing::warn!(
+                node = self.node.name,
+                seconds,
+                direction,
+                "the clock of a node differs from the aggregator's"
+            );
+        }
+        far
     }
 
     /// Passes a batch on; waits while the ingest budget is spent.

@@ -4,9 +4,11 @@ use inquest_proto::{
     ingest::v1::{SourceState, SourceStatus},
     query::v1::Node,
 };
+use std::time::Duration;
+
 use inquest_shared::{
     clock::UnixNanos,
-    text::{Lang, source_state},
+    text::{Lang, duration, source_state},
 };
 
 use super::{
@@ -28,7 +30,7 @@ pub(crate) fn table(nodes: &[Node], look: Look) -> String {
 
 fn by_node(nodes: &[Node], look: Look) -> String {
     let mut rows = Rows::new(
-        &["NODE", "CLUSTER", "CONNECTED", "SEEN", "VERSION", "SOURCES"],
+        &["NODE", "CLUSTER", "CONNECTED", "SEEN", "CLOCK", "VERSION", "SOURCES"],
         look.paint,
     );
     for node in nodes {
@@ -38,6 +40,7 @@ fn by_node(nodes: &[Node], look: Look) -> String {
             cell(&node.cluster),
             cell(if node.connected { "yes" } else { "no" }),
             cell(&look.age(UnixNanos(node.last_seen_ns))),
+            cell(&clock(node.clock_offset_ns, look.lang)),
             cell(&status.agent_version),
             cell(&sources(&status.sources, look.lang)),
         ]);
@@ -75,6 +78,15 @@ fn by_source(nodes: &[Node], look: Look) -> String {
         }
     }
     rows.finish()
+}
+
+/// How far the node's clock is ahead (+) of the aggregator's or behind (-).
+fn clock(offset: Option<i64>, lang: Lang) -> String {
+    let words = offset.map(|nanos| {
+        let sign = if nanos < 0 { "-" } else { "+" };
+        format!("{sign}{}", duration(Duration::from_nanos(nanos.unsigned_abs()), lang))
+    });
+    words.unwrap_or_default()
 }
 
 /// All sources on one line, such as "kernel log: live · cgroups: live (v1)".
@@ -124,9 +136,15 @@ mod tests {
     #[test]
     fn a_node_says_what_it_sees() {
         insta::assert_snapshot!(table(&[sample::node()], look(false)), @r#"
-        NODE   CLUSTER           CONNECTED   SEEN   VERSION   SOURCES
-        n1     default-cluster   yes         4 s    0.1.0     cgroups: live (v1) · containerd: absent (no socket) · kernel log: blind (permission denied)
+        NODE   CLUSTER           CONNECTED   SEEN   CLOCK         VERSION   SOURCES
+        n1     default-cluster   yes         4 s    +1 min 30 s   0.1.0     cgroups: live (v1) · containerd: absent (no socket) · kernel log: blind (permission denied)
         "#);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_says_by_how_much() {
+        assert_eq!(clock(Some(-300_000_000_000), Lang::En), "-5 min");
+        assert_eq!(clock(Some(i64::MIN), Lang::En).chars().next(), Some('-'));
     }
 
     #[test]
@@ -152,11 +170,12 @@ mod tests {
         let silent = Node {
             status: None,
             connected: false,
+            clock_offset_ns: None,
             ..sample::node()
         };
         insta::assert_snapshot!(table(&[silent], look(false)), @r#"
-        NODE   CLUSTER           CONNECTED   SEEN   VERSION   SOURCES
-        n1     default-cluster   no          4 s    -         -
+        NODE   CLUSTER           CONNECTED   SEEN   CLOCK   VERSION   SOURCES
+        n1     default-cluster   no          4 s    -       -         -
         "#);
     }
 }

@@ -205,5 +205,6 @@ pub(crate) fn node() -> Node {
         last_seen_ns: AT.0,
         status: Some(status),
         enrolled_at_ns: after(-60_000).0,
+        clock_offset_ns: Some(90_000_000_000),
     }
 }
