@@ -6,6 +6,8 @@
 mod fact;
 mod finding;
 mod incident;
+#[cfg(feature = "testkit")]
+mod orderless;
 
 use inquest_proto::ingest::v1 as pb;
 use prost::Message as _;
@@ -13,6 +15,8 @@ use thiserror::Error;
 
 pub use finding::{MAX_FINDING_BYTES, decode_finding};
 pub use incident::{decode_incident, delivery_to_wire};
+#[cfg(feature = "testkit")]
+pub use orderless::orderless;
 
 use crate::model::{BadKey, Evidence};
 

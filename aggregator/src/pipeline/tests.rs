@@ -1,3 +1,5 @@
+mod delivery;
+mod law;
 pub(crate) mod memory;
 pub(crate) mod sample;
 
@@ -16,7 +18,11 @@ use self::{
     sample::{crash, node},
 };
 use super::*;
-use crate::{engine::Rules, record::NodeIdentity, store::StoreError};
+use crate::{
+    engine::Rules,
+    record::NodeIdentity,
+    store::{Store, StoreError},
+};
 
 /// One row to the receiver "people" for each notice.
 pub(crate) struct ToPeople;
@@ -46,8 +52,8 @@ impl Handover for Handed {
     }
 }
 
-struct Bench {
-    store: Arc<MemoryStore>,
+struct Bench<S> {
+    store: Arc<S>,
     handed: Arc<Handed>,
     clock: FakeClock,
     intake: Intake,
@@ -57,8 +63,8 @@ struct Bench {
     _rules: watch::Sender<Rules>,
 }
 
-impl Bench {
-    async fn start(store: Arc<MemoryStore>) -> Self {
+impl<S: Store> Bench<S> {
+    async fn start(store: Arc<S>) -> Self {
         let (handed, stop) = (Arc::new(Handed::default()), CancellationToken::new());
         let clock = FakeClock::at(UnixNanos::from_secs(1_000_000));
         let (rules, rules_seen) = watch::channel(Rules::default());

@@ -357,6 +357,15 @@ async fn rows_of_a_receiver_that_is_gone_become_dead_letters() {
         .unwrap();
     let bench = Bench::start(store, &[("hook", &Script::delivering())]);
     bench.pass(secs(1)).await;
+    let figures = [
+        r#"notifications_planned_total{receiver="gone"}"#,
+        r#"notifications_settled_total{receiver="gone",outcome="dead"}"#,
+    ];
+    assert_eq!(
+        figures.map(|figure| bench.metric(figure)),
+        [1, 1],
+        "the law holds for it too"
+    );
     let store = bench.stop().await;
     assert_eq!(
         (store.state(1), store.row(1).delivered_at),
