@@ -1,10 +1,13 @@
 //! Kills at failpoints, full disks, cut networks, receivers that misbehave: nothing acknowledged is lost.
 
 mod burst;
+mod clocks;
+mod delivery;
 mod disk_full;
 mod failpoints;
 mod flood;
 mod frozen;
+mod laws;
 mod log_reader;
 mod measure;
 mod partition;

@@ -60,6 +60,11 @@ needs_kernel() {
   has_memory_cgroup || problems+=("a cgroup hierarchy with the memory controller")
 }
 
+# The library that moves the clock of one program.
+needs_faketime() {
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing faketime "libfaketime, for clocks that do not agree"
+}
+
 go_is_new_enough() {
   local version
   PATH="$PATH:/usr/local/go/bin"
@@ -99,7 +104,7 @@ collect_needs() {
     esac
   done
   if is_chosen foreign; then needs_go "grpcurl-$GRPCURL_VERSION"; fi
-  if is_chosen faults; then needs_kernel && needs_runtime && needs_network && needs_go "toxiproxy-$TOXIPROXY_VERSION"; fi
+  if is_chosen faults; then needs_kernel && needs_runtime && needs_network && needs_faketime && needs_go "toxiproxy-$TOXIPROXY_VERSION"; fi
   # without root these parts are left out, and the suite says so
   if can_install && is_chosen unit; then needs_runtime; fi
   if can_install && is_chosen lint; then needs_program shellcheck shellcheck "scripts"; fi

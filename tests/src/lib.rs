@@ -16,6 +16,7 @@ pub mod http;
 pub mod kernel_lines;
 pub mod netns;
 pub mod oracle;
+pub mod peer;
 pub mod process;
 pub mod seed;
 pub mod tls_receiver;
