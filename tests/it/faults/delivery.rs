@@ -88,7 +88,7 @@ fn death(n: u32) -> Vec<Finding> {
             Fact::RuntimeExit(fact),
         )
     };
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         return vec![exit(1)];
     }
     let report = KernelKill {
@@ -159,9 +159,12 @@ async fn send_over_broken_streams(
     all: &[ingest::Finding],
     dice: &mut Dice,
 ) -> Result<()> {
+    // As an agent does; the aggregator notes a position only together with something new.
+    let mut acked = 0;
     loop {
         let mut stream = enrol(world, host).await?.talk(epoch).await?;
-        let mut next = usize::try_from(stream.acked())?;
+        acked = stream.acked().max(acked);
+        let mut next = usize::try_from(acked)?;
         if next >= all.len() {
             return Ok(());
         }
@@ -176,6 +179,7 @@ async fn send_over_broken_streams(
         }
         if dice.below(2)? == 0 {
             stream.wait_acked(u64::try_from(next)?).await?;
+            acked = stream.acked();
         }
     }
 }
