@@ -4,7 +4,8 @@ mod cli;
 
 use std::{io::Write as _, net::TcpStream, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use inquest_proto::query::v1::DeliveryState;
 use inquest_tests::{
     Behaviour, wait_for,
     world::{Options, PATIENCE, Program, World},
@@ -32,6 +33,17 @@ async fn an_aggregator_that_was_away_gets_everything_once() -> Result<()> {
     let mut world = World::start("away", &Options::default()).await?;
     kill(&world, 1)?;
     wait_occurrences(&world, 1).await?;
+    // What is in flight at a death may be told again; here nothing is.
+    wait_for("the first alert is recorded", PATIENCE, async || {
+        let first = world.incidents().await?.into_iter().next().context("no incident")?;
+        let told = world.incident(&first.id).await?.deliveries;
+        ensure!(
+            told.iter().all(|d| d.state() == DeliveryState::Delivered) && !told.is_empty(),
+            "{told:?}"
+        );
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
     world.aggregator.kill9()?;
     kill(&world, 3)?;
     world.start_aggregator()?;

@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How often a condition is looked at.
@@ -36,13 +38,22 @@ pub async fn wait_for<T, E: Display>(
     }
 }
 
-/// A TCP port of the loopback that nothing listens on at this moment.
+/// A TCP port of the loopback that nothing listens on at this moment, and that no outgoing connection is given: those get
+/// theirs from 32768 on (`ip_local_port_range` of ip(7)).
 ///
 /// # Errors
 /// When the system has none.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on the loopback")?;
-    Ok(listener.local_addr()?.port())
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(u16::try_from(std::process::id() % 20_000).unwrap_or(0)));
+    for _ in 0..1_000 {
+        let port = PORTS.start + next.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port on the loopback")
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, comparable between the processes of one machine.
