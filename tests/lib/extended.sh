@@ -33,11 +33,15 @@ record_pass() {
 
 # Extended suites that continuous integration runs besides the core: changed, and within its limit.
 changed_suites() {
-  local suite total=0
-  for suite in "${CORE[@]}" prepare build; do total=$((total + BUDGET[$suite])); done
+  local suite seconds total=0
+  for suite in "${CORE[@]}" prepare build; do
+    seconds=${BUDGET[$suite]}
+    total=$((total + seconds))
+  done
   for suite in ${EXTENDED[@]+"${EXTENDED[@]}"}; do
-    if is_passed "$suite" || ((total + BUDGET[$suite] > CI_LIMIT)); then continue; fi
-    total=$((total + BUDGET[$suite]))
+    seconds=${BUDGET[$suite]}
+    if is_passed "$suite" || ((total + seconds > CI_LIMIT)); then continue; fi
+    total=$((total + seconds))
     printf '%s\n' "$suite"
   done
 }

@@ -127,12 +127,8 @@ impl Installation {
                 .find(|node| node.connected)
                 .context("no connected node")?;
             let sources = node.status.unwrap_or_default().sources;
-            let live = |name: &&str| {
-                sources
-                    .iter()
-                    .any(|s| s.name == *name && s.state() == SourceState::Live)
-            };
-            if !SOURCES.iter().chain([&self.runtime.source()]).all(|name| live(name)) {
+            let live = |name: &str| sources.iter().any(|s| s.name == name && s.state() == SourceState::Live);
+            if !SOURCES.into_iter().chain([self.runtime.source()]).all(live) {
                 bail!("sources are {sources:?}");
             }
             Ok(())
