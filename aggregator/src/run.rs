@@ -1,6 +1,6 @@
 //! Wires the aggregator: configuration in, tasks under the supervisor out. The only place that names concrete backends.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use inquest_shared::{
@@ -14,7 +14,10 @@ use inquest_shared::{
     text::{self, Lang, Paint},
 };
 use jiff::tz::TimeZone;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -33,6 +36,8 @@ use crate::{
 
 /// Time for a clean stop, below the 30 s that Kubernetes gives.
 const GRACE: Duration = Duration::from_secs(20);
+/// Connections that wait to be accepted; the kernel allows as many by default (`net.core.somaxconn` since Linux 5.4).
+const LISTEN_QUEUE: u32 = 4_096;
 /// Conditions in `/readyz`, beside the store's.
 const INGEST: &str = "ingest";
 const API: &str = "api";
@@ -63,7 +68,7 @@ struct Parts {
 /// Start-up that cannot work (ports, store, authority, receivers) and a stop that did not come to an end in time.
 pub async fn run(config: AggregatorConfig, reload: Reload) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("cannot listen for signals")?;
-    let listeners = Listeners::bind(&config).await?;
+    let listeners = Listeners::bind(&config)?;
     let parts = Parts::open(config).await?;
     let supervisor = Supervisor::new(Arc::clone(&parts.clock));
     supervisor.register_metrics(&parts.registry);
@@ -77,18 +82,27 @@ pub async fn run(config: AggregatorConfig, reload: Reload) -> anyhow::Result<()>
 }
 
 impl Listeners {
-    async fn bind(config: &AggregatorConfig) -> anyhow::Result<Self> {
-        let bind = async |address, key| {
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address} (listen.{key})"))
-        };
+    fn bind(config: &AggregatorConfig) -> anyhow::Result<Self> {
+        let bind = |address, key| listen(address).with_context(|| format!("cannot listen on {address} (listen.{key})"));
         Ok(Self {
-            ingest: bind(config.listen.ingest, "ingest").await?,
-            api: bind(config.listen.api, "api").await?,
-            status: bind(config.listen.status, "status").await?,
+            ingest: bind(config.listen.ingest, "ingest")?,
+            api: bind(config.listen.api, "api")?,
+            status: bind(config.listen.status, "status")?,
         })
     }
+}
+
+/// Listens with room for all agents that come back at once. A connection beyond the queue would look open to its peer and
+/// be known to nobody here.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE)
 }
 
 impl Parts {
