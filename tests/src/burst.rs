@@ -81,10 +81,9 @@ impl Burst {
             victims.insert(pid, cgroup.path().to_owned());
         }
         let took = begun.elapsed();
-        tokio::task::spawn(async move {
-            tokio::time::sleep(HEADS_WINDOW).await;
-            drop(held);
-        });
+        // Not in a task of its own: that would end with the test, and the next test's kills would have no head.
+        tokio::time::sleep(HEADS_WINDOW).await;
+        drop(held);
         Ok(Fallen { victims, took })
     }
 
