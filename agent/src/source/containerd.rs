@@ -16,7 +16,10 @@ mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use inquest_shared::clock::Clock;
+use inquest_shared::{
+    clock::{Clock, UnixNanos},
+    model::Key,
+};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -27,7 +30,7 @@ use super::{
     SourceHealth, SourceState, Statuses,
     cri::{Dialect, Runtime},
     kill_counter::Announced,
-    log_tail::TailLimits,
+    log_tail::{Tail, TailLimits},
     redact::Redactor,
 };
 use crate::{host::paths::HostPaths, log_record::LogRecord, observation::Observation};
@@ -78,6 +81,29 @@ pub struct Outputs {
     pub observations: mpsc::Sender<Observation>,
     /// Log tails for the log spool; a full queue delays the next tail.
     pub logs: mpsc::Sender<LogRecord>,
+}
+
+impl Outputs {
+    /// Tells detection. A full queue makes the source wait; its events then wait in their own queue.
+    pub(super) async fn tell(&self, observation: Observation) {
+        if self.observations.send(observation).await.is_err() {
+            tracing::debug!("observation queue closed");
+        }
+    }
+
+    /// Hands over the log of a run. The receiver is gone only while the agent stops.
+    pub(super) async fn log(&self, instance: &str, finished_at: UnixNanos, tail: &Tail, captured_at: UnixNanos) {
+        let record = LogRecord {
+            finding: Key::exit(instance, finished_at),
+            data: tail.text().into_bytes(),
+            captured_at,
+            redactions: tail.redactions,
+            truncated: tail.truncated,
+        };
+        if self.logs.send(record).await.is_err() {
+            tracing::debug!("log queue closed");
+        }
+    }
 }
 
 impl Containerd {

@@ -9,13 +9,13 @@ mod links;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use inquest_shared::model::{Key, clean_name};
+use inquest_shared::model::clean_name;
 use inquest_shared::{
     clock::{Clock, UnixNanos},
     model::{EvidenceSource, RuntimeExit, Untrusted},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     host::{cgroup::mount::MemoryMount, paths::HostPaths},
-    log_record::LogRecord,
     observation::{Container, Exit, Observation},
 };
 use links::{Ended, Links};
@@ -105,13 +104,13 @@ impl PodLogs {
         for mut container in changes.started {
             self.find_cgroup(&mut container);
             links.note_cgroup(&container);
-            tell(outputs, Observation::Container(container)).await;
+            outputs.tell(Observation::Container(container)).await;
         }
         for ended in changes.ended {
             self.tell_end(ended, outputs).await;
         }
         for instance in changes.removed {
-            tell(outputs, Observation::Removed(clean_name(&instance))).await;
+            outputs.tell(Observation::Removed(clean_name(&instance))).await;
         }
         if changes.any {
             announce(&self.running, NAME, links.running());
@@ -139,19 +138,10 @@ impl PodLogs {
                 finished_at: at,
                 excerpt,
             };
-            tell(outputs, log).await;
-            let record = LogRecord {
-                finding: Key::exit(&instance, at),
-                data: tail.text().into_bytes(),
-                captured_at: self.clock.now(),
-                redactions: tail.redactions,
-                truncated: tail.truncated,
-            };
-            if outputs.logs.send(record).await.is_err() {
-                tracing::debug!("log queue closed");
-            }
+            outputs.tell(log).await;
+            outputs.log(&instance, at, &tail, self.clock.now()).await;
         }
-        tell(outputs, Observation::Exit(exit(instance, at, live))).await;
+        outputs.tell(Observation::Exit(exit(instance, at, live))).await;
     }
 }
 
@@ -174,9 +164,3 @@ fn exit(instance: String, at: UnixNanos, live: bool) -> Exit {
 
 /// The code of an end that nobody recorded.
 const UNKNOWN_CODE: i32 = -1;
-
-async fn tell(outputs: &Outputs, observation: Observation) {
-    if mpsc::Sender::send(&outputs.observations, observation).await.is_err() {
-        tracing::debug!("observation queue closed");
-    }
-}

@@ -12,7 +12,7 @@ use std::{
 use inquest_proto::runtime::v1 as cri;
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Key, RuntimeExit, Untrusted, clean_name},
+    model::{RuntimeExit, Untrusted, clean_name},
 };
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, transport::Channel};
@@ -29,7 +29,6 @@ use super::{
 };
 use crate::{
     host::procfs,
-    log_record::LogRecord,
     observation::{Container, Exit, Observation},
     source::{
         SourceHealth, SourceState,
@@ -171,7 +170,7 @@ impl Follower {
                     at,
                     source: self.runtime.evidence(),
                 };
-                self.tell(notice).await;
+                self.outputs.tell(notice).await;
             }
             RuntimeEvent::Changed { id, ended } if !self.table.is_sandbox(&id) => self.on_changed(id, ended),
             RuntimeEvent::Bare(event) => {
@@ -179,7 +178,7 @@ impl Follower {
                     .bare
                     .on_event(event, |pid| procfs::memory_cgroup(&source.paths, pid).ok())
                 {
-                    self.tell(observation).await;
+                    self.outputs.tell(observation).await;
                 }
                 self.publish_running(source);
             }
@@ -283,7 +282,7 @@ impl Follower {
         source.statuses.set(source.name, self.health.clone());
         let changes = self.table.reconcile(containers, sandboxes);
         for id in changes.removed {
-            self.tell(Observation::Removed(clean_name(&id))).await;
+            self.outputs.tell(Observation::Removed(clean_name(&id))).await;
         }
         for id in changes.inspect {
             self.work.ask(Ask::Inspect(id));
@@ -350,7 +349,7 @@ impl Follower {
         let pending = entry.pending_exit.take().filter(|_| !entry.exited && ended.is_none());
         entry.exited |= ended.is_some() || pending.is_some();
         let no_news = entry.ephemeral;
-        self.tell(Observation::Container(container.clone())).await;
+        self.outputs.tell(Observation::Container(container.clone())).await;
         if no_news {
             tracing::debug!(id, "a container for looking into a pod");
         } else if let Some(exit) = ended {
@@ -379,7 +378,7 @@ impl Follower {
                 let exit = answer.status.as_ref();
                 let exit = exit.and_then(|status| describe::exit(self.runtime, status, limit, true));
                 if let Some(exit) = exit {
-                    self.tell(Observation::Exit(exit)).await;
+                    self.outputs.tell(Observation::Exit(exit)).await;
                 }
             }
             Err(error) => tracing::debug!(%error, "no late reason"),
@@ -397,30 +396,23 @@ impl Follower {
         let first = exit.is_some();
         if !tail.lines.is_empty() {
             let excerpt = tail.excerpt();
-            self.tell(Observation::Log {
-                instance: instance.clone(),
-                finished_at,
-                excerpt,
-            })
-            .await;
+            self.outputs
+                .tell(Observation::Log {
+                    instance: instance.clone(),
+                    finished_at,
+                    excerpt,
+                })
+                .await;
         }
         if let Some(exit) = exit {
-            self.tell(Observation::Exit(exit)).await;
+            self.outputs.tell(Observation::Exit(exit)).await;
         }
         if first {
             self.work.at(LATE_LOG, Later::Tail(Box::new(container), finished_at));
         } else if !tail.lines.is_empty() {
-            let record = LogRecord {
-                finding: Key::exit(&instance, finished_at),
-                data: tail.text().into_bytes(),
-                captured_at: source.clock.now(),
-                redactions: tail.redactions,
-                truncated: tail.truncated,
-            };
-            // The receiver is gone only while the agent stops.
-            if self.outputs.logs.send(record).await.is_err() {
-                tracing::debug!("log queue closed");
-            }
+            self.outputs
+                .log(&instance, finished_at, &tail, source.clock.now())
+                .await;
         }
     }
 
@@ -436,13 +428,6 @@ impl Follower {
         let mut running = self.table.running();
         running.extend(self.bare.running());
         announce(&source.running, source.name, running);
-    }
-
-    /// A full queue makes this source wait; its events then wait in their own queue.
-    async fn tell(&self, observation: Observation) {
-        if self.outputs.observations.send(observation).await.is_err() {
-            tracing::debug!("observation queue closed");
-        }
     }
 }
 

@@ -13,10 +13,7 @@ use bollard::{
     Docker as Client,
     models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum},
 };
-use inquest_shared::{
-    clock::UnixNanos,
-    model::{EvidenceSource, Key},
-};
+use inquest_shared::{clock::UnixNanos, model::EvidenceSource};
 use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
@@ -32,7 +29,6 @@ use super::{
 };
 use crate::{
     host::procfs,
-    log_record::LogRecord,
     observation::{Exit, Observation},
     source::{SourceHealth, SourceState, containerd::Outputs, kill_counter::announce, log_tail::Tail},
 };
@@ -215,7 +211,7 @@ impl Follower {
         self.through = self.through.max(Some(event.at));
         if event.at <= past {
             if let Some(News::Asked(asked)) = self.table.past_request(event) {
-                self.tell(asked.into()).await;
+                self.outputs.tell(asked.into()).await;
             }
             return;
         }
@@ -303,17 +299,19 @@ impl Follower {
             .any(|item| !matches!(item, News::Asked(_) | News::Oom { .. }));
         for item in news {
             match item {
-                News::Runs(container) => self.tell(Observation::Container(container)).await,
-                News::Asked(asked) => self.tell(asked.into()).await,
+                News::Runs(container) => self.outputs.tell(Observation::Container(container)).await,
+                News::Asked(asked) => self.outputs.tell(asked.into()).await,
                 News::Oom { instance, at } => {
                     let source = EvidenceSource::Docker;
-                    self.tell(Observation::RuntimeOom { instance, at, source }).await;
+                    self.outputs
+                        .tell(Observation::RuntimeOom { instance, at, source })
+                        .await;
                 }
                 News::Ended { container, exit, log } => {
                     tracing::debug!(instance = container.subject.instance, "ended");
                     self.read_tail(source, client, exit, log);
                 }
-                News::Over(instance) => self.tell(Observation::Removed(instance)).await,
+                News::Over(instance) => self.outputs.tell(Observation::Removed(instance)).await,
             }
         }
         if changes {
@@ -339,29 +337,14 @@ impl Follower {
                 finished_at,
                 excerpt: tail.excerpt(),
             };
-            self.tell(log).await;
+            self.outputs.tell(log).await;
         }
-        self.tell(Observation::Exit(exit)).await;
+        self.outputs.tell(Observation::Exit(exit)).await;
         if tail.lines.is_empty() {
             return;
         }
-        let record = LogRecord {
-            finding: Key::exit(&instance, finished_at),
-            data: tail.text().into_bytes(),
-            captured_at: source.clock.now(),
-            redactions: tail.redactions,
-            truncated: tail.truncated,
-        };
-        // The receiver is gone only while the agent stops.
-        if self.outputs.logs.send(record).await.is_err() {
-            tracing::debug!("log queue closed");
-        }
-    }
-
-    /// A full queue makes this source wait; its events then wait in their own queue.
-    async fn tell(&self, observation: Observation) {
-        if self.outputs.observations.send(observation).await.is_err() {
-            tracing::debug!("observation queue closed");
-        }
+        self.outputs
+            .log(&instance, finished_at, &tail, source.clock.now())
+            .await;
     }
 }
