@@ -1,47 +1,29 @@
 //! Wires the agent: configuration in, tasks under the supervisor out. The only place that knows every part.
 
+mod sources;
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use inquest_shared::{
     clock::{Clock, SystemClock},
-    config::{AgentConfig, ContainerdSource},
+    config::AgentConfig,
     reload::{self, Reload},
-    supervisor::{Restart, Signals, Stage, Supervisor},
+    supervisor::{Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
 };
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
     conclude::{Conclude, Told},
-    detect::{Fusion, oom},
-    host::{
-        cgroup::notice::{Bell, Ringers},
-        kmsg::{Filter, KmsgReader, ReaderConfig},
-        machine,
-        paths::HostPaths,
-        procfs,
-    },
+    detect::Fusion,
+    host::{machine, paths::HostPaths, procfs},
     log_record::LogRecord,
     metrics::Metrics,
     observation::Observation,
     outgoing::Outgoing,
-    source::{
-        SourceHealth, SourceState, Statuses,
-        containerd::{self, Containerd, Outputs},
-        cri,
-        docker::{self, Docker},
-        kill_counter::{self, Announced, KillCounters},
-        kmsg,
-        log_tail::TailLimits,
-        pod_logs::{self, PodLogs},
-        redact::Redactor,
-    },
+    source::{Statuses, containerd::Outputs, redact::Redactor},
     spool::{Limits, Shed, Spool},
     spool_status,
     state::StateFile,
@@ -50,8 +32,6 @@ use crate::{
 
 /// Observations that may wait; a full queue blocks the sources (each says what then happens).
 const OBSERVATIONS: usize = 1024;
-/// Batches of kernel records that may wait.
-const KERNEL_BATCHES: usize = 16;
 /// Log tails that may wait; at most 64 KiB each.
 const LOG_RECORDS: usize = 32;
 /// Time for a clean stop, below the 30 s that Kubernetes gives.
@@ -146,19 +126,9 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
     );
     let (observations, queue) = mpsc::channel(OBSERVATIONS);
     let (logs, log_queue) = mpsc::channel(LOG_RECORDS);
-    let (running, running_now) = watch::channel(Announced::new());
     start_uplink(&parts, &uplink);
-    let outputs = Outputs {
-        observations: observations.clone(),
-        logs,
-    };
-    start_docker(&parts, &sources, running.clone(), outputs.clone())?;
-    start_containerd(&parts, &sources, &running, &outputs)?;
-    start_cri(&parts, &sources, &running, &outputs)?;
-    start_pod_logs(&parts, &sources, running, outputs)?;
-    let bell = Bell::new().context("descriptors")?;
-    start_counters(&parts, &sources, running_now, observations.clone(), bell.clone());
-    start_kmsg(&parts, &sources, observations, bell)?;
+    let outputs = Outputs { observations, logs };
+    sources::start(&parts, &sources, outputs)?;
     start_log_spool(&parts, &detection, log_queue);
     let Parts {
         registry,
@@ -172,18 +142,19 @@ fn start(parts: Parts, supervisor: &Supervisor, listener: TcpListener) -> anyhow
     let (registry, health) = (registry.clone(), health.clone());
     // The listener is a socket: a second start of the page needs a copy of it.
     let listener = Arc::new(listener.into_std().context("status listener")?);
-    pages.spawn("status page", Restart::OnFailure, move |token| {
-        let (listener, registry, health, metrics) =
-            (Arc::clone(&listener), registry.clone(), health.clone(), metrics.clone());
-        async move {
+    let page = (listener, registry, health, metrics);
+    pages.spawn_with(
+        "status page",
+        page,
+        |(listener, registry, health, metrics), token| async move {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
             tokio::select! {
                 () = status_server(listener, registry, health, token.clone()) => {}
                 () = metrics.follow(token) => {}
             }
             Ok(())
-        }
-    });
+        },
+    );
     start_detection(parts, &detection, queue);
     Ok(())
 }
@@ -215,262 +186,28 @@ fn start_detection(parts: Parts, stage: &Stage, queue: mpsc::Receiver<Observatio
         ),
         told: Told::default(),
     };
-    spawn_once(stage, "detection", (conclude, queue), |(conclude, queue), token| {
-        conclude.run(queue, token)
+    stage.spawn_once("detection", (conclude, queue), |(conclude, queue), token| async move {
+        conclude.run(queue, token).await;
+        Ok(())
     });
-}
-
-/// Starts a task that owns a queue: there is nothing to start it again from, so its end before the stop is a defect that
-/// ends the agent, and the next start reads the sources anew.
-fn spawn_once<T, F>(stage: &Stage, name: &'static str, parts: T, task: fn(T, CancellationToken) -> F)
-where
-    T: Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut once = Some(parts);
-    stage.spawn(name, Restart::Never, move |token| {
-        let taken = once.take();
-        async move {
-            task(taken.context("started twice")?, token).await;
-            Ok(())
-        }
-    });
-}
-
-fn start_kmsg(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>, bell: Bell) -> anyhow::Result<()> {
-    if !parts.config.sources.kmsg.enabled {
-        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.kmsg.enabled: true");
-        parts.statuses.set(kmsg::NAME, off);
-        out.try_send(Observation::KernelLog { live: false })
-            .context("observation queue")?;
-        return Ok(());
-    }
-    let (batches, queue) = mpsc::channel(KERNEL_BATCHES);
-    let reader = KmsgReader::spawn(
-        ReaderConfig {
-            path: parts.paths.kmsg.clone(),
-            resume_after: parts.state.state().kmsg_seq,
-            filter: Filter::new(oom::LITERALS, oom::is_shape).context("kernel log filter")?,
-            bell,
-            clock: Arc::clone(&parts.clock),
-        },
-        batches,
-    )?;
-    kmsg::counters::register(&parts.registry, &reader.stats);
-    let parts = (reader, queue, out, parts.paths.clone(), parts.statuses.clone());
-    spawn_once(
-        stage,
-        "kernel log",
-        parts,
-        |(reader, queue, out, paths, statuses), token| kmsg::run(reader, queue, out, paths, statuses, token),
-    );
-    Ok(())
-}
-
-fn start_counters(
-    parts: &Parts,
-    stage: &Stage,
-    running: watch::Receiver<Announced>,
-    out: mpsc::Sender<Observation>,
-    bell: Bell,
-) {
-    let config = &parts.config.sources.cgroup;
-    if !config.enabled {
-        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.cgroup.enabled: true");
-        return parts.statuses.set(kill_counter::NAME, off);
-    }
-    let (paths, poll, clock, statuses) = (
-        parts.paths.clone(),
-        config.poll.0,
-        Arc::clone(&parts.clock),
-        parts.statuses.clone(),
-    );
-    stage.spawn("cgroups", Restart::OnFailure, move |token| {
-        let counters = KillCounters {
-            paths: paths.clone(),
-            poll,
-            clock: Arc::clone(&clock),
-            running: running.clone(),
-            ringers: Ringers::new(bell.clone()),
-            statuses: statuses.clone(),
-        };
-        let out = out.clone();
-        async move {
-            counters.run(out, token).await;
-            Ok(())
-        }
-    });
-}
-
-fn start_containerd(
-    parts: &Parts,
-    stage: &Stage,
-    running: &watch::Sender<Announced>,
-    outputs: &Outputs,
-) -> anyhow::Result<()> {
-    let config = &parts.config.sources.containerd;
-    if !config.enabled {
-        let off = SourceHealth::not(
-            SourceState::Absent,
-            "switched off",
-            "set sources.containerd.enabled: true",
-        );
-        parts.statuses.set(containerd::NAME, off);
-        return Ok(());
-    }
-    start_runtime(parts, stage, containerd::NAME, config, running, outputs)
-}
-
-/// CRI-O and cri-dockerd. A socket that the containerd source reads is left to it, so that nothing is told twice.
-fn start_cri(
-    parts: &Parts,
-    stage: &Stage,
-    running: &watch::Sender<Announced>,
-    outputs: &Outputs,
-) -> anyhow::Result<()> {
-    let sources = &parts.config.sources;
-    if !sources.cri.enabled {
-        return Ok(());
-    }
-    let mut config = sources.cri.clone();
-    if sources.containerd.enabled {
-        config
-            .socket
-            .retain(|socket| !sources.containerd.socket.contains(socket));
-    }
-    start_runtime(parts, stage, cri::NAME, &config, running, outputs)
-}
-
-fn start_runtime(
-    parts: &Parts,
-    stage: &Stage,
-    name: &'static str,
-    config: &ContainerdSource,
-    running: &watch::Sender<Announced>,
-    outputs: &Outputs,
-) -> anyhow::Result<()> {
-    let tail = tail_limits(parts)?;
-    let redactor = Arc::clone(&parts.redactor);
-    let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
-    let (config, paths, running, outputs) = (config.clone(), parts.paths.clone(), running.clone(), outputs.clone());
-    stage.spawn(name, Restart::OnFailure, move |token| {
-        let source = Containerd {
-            name,
-            optional: name == cri::NAME,
-            sockets: config.socket.clone(),
-            poll: config.poll.0,
-            reconcile: config.reconcile.0,
-            events: config.events,
-            tail,
-            redactor: Arc::clone(&redactor),
-            paths: paths.clone(),
-            clock: Arc::clone(&clock),
-            statuses: statuses.clone(),
-            running: running.clone(),
-        };
-        let outputs = outputs.clone();
-        async move {
-            source.run(outputs, token).await;
-            Ok(())
-        }
-    });
-    Ok(())
 }
 
 /// Follows the configuration file.
 fn start_reload(parts: &Parts, stage: &Stage, reload: Reload) {
     let shown = reload::Shown::new(&parts.registry, &parts.health);
     let parts = (reload, Arc::clone(&parts.redactor), shown);
-    spawn_once(
-        stage,
-        "configuration",
-        parts,
-        |(reload, redactor, shown), token| async move {
-            let apply = |config: AgentConfig, _: &reload::Changes| Ok(redactor.replace(&config.redaction_patterns)?);
-            if let Err(error) = reload.follow(apply, shown, token.clone()).await {
-                tracing::error!(%error, "changes of the configuration need a restart");
-                token.cancelled().await;
-            }
-        },
-    );
-}
-
-/// How much of a log is read.
-fn tail_limits(parts: &Parts) -> anyhow::Result<TailLimits> {
-    let tail = &parts.config.log_tail;
-    Ok(TailLimits {
-        bytes: tail.max_bytes.0,
-        lines: usize::try_from(tail.max_lines)?,
-    })
-}
-
-fn start_pod_logs(
-    parts: &Parts,
-    stage: &Stage,
-    running: watch::Sender<Announced>,
-    outputs: Outputs,
-) -> anyhow::Result<()> {
-    let tail = tail_limits(parts)?;
-    let redactor = Arc::clone(&parts.redactor);
-    let (clock, statuses) = (Arc::clone(&parts.clock), parts.statuses.clone());
-    let (folder, paths) = (parts.config.container_logs.clone(), parts.paths.clone());
-    stage.spawn(pod_logs::NAME, Restart::OnFailure, move |token| {
-        let source = PodLogs {
-            folder: folder.clone(),
-            paths: paths.clone(),
-            tail,
-            redactor: Arc::clone(&redactor),
-            clock: Arc::clone(&clock),
-            statuses: statuses.clone(),
-            running: running.clone(),
-        };
-        let outputs = outputs.clone();
-        async move {
-            source.run(outputs, token).await;
-            Ok(())
+    stage.spawn_once("configuration", parts, |(reload, redactor, shown), token| async move {
+        let apply = |config: AgentConfig, _: &reload::Changes| Ok(redactor.replace(&config.redaction_patterns)?);
+        if let Err(error) = reload.follow(apply, shown, token.clone()).await {
+            tracing::error!(%error, "changes of the configuration need a restart");
+            token.cancelled().await;
         }
+        Ok(())
     });
-    Ok(())
-}
-
-fn start_docker(
-    parts: &Parts,
-    stage: &Stage,
-    running: watch::Sender<Announced>,
-    outputs: Outputs,
-) -> anyhow::Result<()> {
-    let config = parts.config.sources.docker.clone();
-    if !config.enabled {
-        let off = SourceHealth::not(SourceState::Absent, "switched off", "set sources.docker.enabled: true");
-        parts.statuses.set(docker::NAME, off);
-        return Ok(());
-    }
-    let tail = tail_limits(parts)?;
-    let redactor = Arc::clone(&parts.redactor);
-    let (paths, clock, statuses) = (parts.paths.clone(), Arc::clone(&parts.clock), parts.statuses.clone());
-    stage.spawn("docker", Restart::OnFailure, move |token| {
-        let source = Docker {
-            sockets: config.socket.clone(),
-            reconcile: config.reconcile.0,
-            tail,
-            redactor: Arc::clone(&redactor),
-            paths: paths.clone(),
-            clock: Arc::clone(&clock),
-            statuses: statuses.clone(),
-            running: running.clone(),
-        };
-        let outputs = outputs.clone();
-        async move {
-            source.run(outputs, token).await;
-            Ok(())
-        }
-    });
-    Ok(())
 }
 
 fn start_log_spool(parts: &Parts, stage: &Stage, queue: mpsc::Receiver<LogRecord>) {
-    spawn_once(
-        stage,
+    stage.spawn_once(
         "log spool",
         (parts.logs.clone(), queue),
         |(logs, mut queue), token| async move {
@@ -481,6 +218,7 @@ fn start_log_spool(parts: &Parts, stage: &Stage, queue: mpsc::Receiver<LogRecord
             }
             // No source sends logs on this host; that is no reason to end.
             token.cancelled().await;
+            Ok(())
         },
     );
 }
@@ -490,21 +228,15 @@ fn start_uplink(parts: &Parts, stage: &Stage) {
         ("finding sync", parts.findings.clone()),
         ("log sync", parts.logs.clone()),
     ] {
-        stage.spawn(name, Restart::OnFailure, move |token| {
-            let outgoing = outgoing.clone();
-            async move {
-                outgoing.sync_on_append(token).await;
-                Ok(())
-            }
+        stage.spawn_with(name, outgoing, |outgoing, token| async move {
+            outgoing.sync_on_append(token).await;
+            Ok(())
         });
     }
-    let (findings, logs, statuses) = (parts.findings.clone(), parts.logs.clone(), parts.statuses.clone());
-    stage.spawn("spool status", Restart::OnFailure, move |token| {
-        let (findings, logs, statuses) = (findings.clone(), logs.clone(), statuses.clone());
-        async move {
-            spool_status::follow(findings, logs, statuses, token).await;
-            Ok(())
-        }
+    let spools = (parts.findings.clone(), parts.logs.clone(), parts.statuses.clone());
+    stage.spawn_with("spool status", spools, |(findings, logs, statuses), token| async move {
+        spool_status::follow(findings, logs, statuses, token).await;
+        Ok(())
     });
     let uplink = Uplink {
         config: Arc::new(uplink_config(parts)),
@@ -520,12 +252,9 @@ fn start_uplink(parts: &Parts, stage: &Stage) {
         ),
     };
     parts.health.set(uplink::CONDITION, Condition::degraded("connecting"));
-    stage.spawn("uplink", Restart::OnFailure, move |token| {
-        let uplink = uplink.clone();
-        async move {
-            uplink.run(token).await;
-            Ok(())
-        }
+    stage.spawn_with("uplink", uplink, |uplink, token| async move {
+        uplink.run(token).await;
+        Ok(())
     });
 }
 

@@ -9,7 +9,7 @@ use inquest_shared::{
     model::{Incident, Key},
     reload::{self, Reload},
     secret::Secret,
-    supervisor::{Restart, Signals, Stage, Supervisor},
+    supervisor::{Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
     text::{self, Lang, Paint},
 };
@@ -18,7 +18,6 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
 };
-use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::{
@@ -182,10 +181,8 @@ fn surroundings(parts: &Parts) -> Surroundings {
 fn start_dispatcher(parts: &Parts, surroundings: &Surroundings, stage: &Stage) -> anyhow::Result<Dispatcher> {
     let receivers = notify::build_all(&parts.config.receivers, surroundings)?;
     let dispatcher = Dispatcher::new(Arc::clone(&parts.store), receivers, &parts.clock, &parts.registry);
-    let running = dispatcher.clone();
-    stage.spawn("dispatcher", Restart::OnFailure, move |token| {
-        let dispatcher = running.clone();
-        async move { dispatcher.run(token).await }
+    stage.spawn_with("dispatcher", dispatcher.clone(), |dispatcher, token| async move {
+        dispatcher.run(token).await
     });
     Ok(dispatcher)
 }
@@ -202,7 +199,7 @@ async fn start_pipeline(parts: &Parts, stage: &Stage, live: &Live) -> anyhow::Re
     })
     .await
     .context("store")?;
-    spawn_once(stage, "writer", pipeline, |pipeline, token| async move {
+    stage.spawn_once("writer", pipeline, |pipeline, token| async move {
         Ok(pipeline.run(token).await?)
     });
     Ok(intake)
@@ -244,8 +241,7 @@ fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Int
     };
     let door = Door::new(listener, limits, parts.door_metrics.clone());
     let health = parts.health.clone();
-    spawn_once(
-        stage,
+    stage.spawn_once(
         "ingest",
         (door, identity, ingest, health),
         |(door, identity, ingest, health), token| async move {
@@ -272,8 +268,7 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
     };
     let door = Door::new(listener, api::LIMITS, parts.door_metrics.of("api"));
     let health = parts.health.clone();
-    spawn_once(
-        stage,
+    stage.spawn_once(
         "api",
         (door, server, health),
         |(door, server, health), token| async move {
@@ -285,12 +280,10 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
 
 fn start_housekeeping(parts: &Parts, stage: &Stage, keep: watch::Receiver<Keep>) {
     let (store, clock, nodes) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.nodes.clone());
-    stage.spawn("node statuses", Restart::OnFailure, move |token| {
-        let (nodes, store, clock) = (nodes.clone(), Arc::clone(&store), Arc::clone(&clock));
-        async move {
-            ingest::keep_statuses(nodes, store, clock, token).await;
-            Ok(())
-        }
+    let statuses = (nodes, store, clock);
+    stage.spawn_with("node statuses", statuses, |(nodes, store, clock), token| async move {
+        ingest::keep_statuses(nodes, store, clock, token).await;
+        Ok(())
     });
     let retention = Retention {
         store: Arc::clone(&parts.store),
@@ -299,28 +292,20 @@ fn start_housekeeping(parts: &Parts, stage: &Stage, keep: watch::Receiver<Keep>)
         keep,
         metrics: RetentionMetrics::new(&parts.registry),
     };
-    stage.spawn("retention", Restart::OnFailure, move |token| {
-        let retention = retention.clone();
-        async move {
-            retention.run(token).await;
-            Ok(())
-        }
+    stage.spawn_with("retention", retention, |retention, token| async move {
+        retention.run(token).await;
+        Ok(())
     });
-    let watched = Arc::clone(&parts.watched);
-    stage.spawn("store watch", Restart::OnFailure, move |token| {
-        let watched = Arc::clone(&watched);
-        async move {
-            keep_watch(watched, token).await;
-            Ok(())
-        }
+    stage.spawn_with("store watch", Arc::clone(&parts.watched), |watched, token| async move {
+        keep_watch(watched, token).await;
+        Ok(())
     });
 }
 
 /// Follows the configuration file.
 fn start_reload(parts: &Parts, stage: &Stage, reload: Reload, live: Live) {
     let shown = reload::Shown::new(&parts.registry, &parts.health);
-    spawn_once(
-        stage,
+    stage.spawn_once(
         "configuration",
         (reload, live, shown),
         |(reload, mut live, shown), token| async move {
@@ -332,8 +317,7 @@ fn start_reload(parts: &Parts, stage: &Stage, reload: Reload, live: Live) {
 
 fn start_status(parts: &Parts, stage: &Stage, listener: TcpListener) {
     let (registry, health) = (parts.registry.clone(), parts.health.clone());
-    spawn_once(
-        stage,
+    stage.spawn_once(
         "status page",
         (listener, registry, health),
         |(listener, registry, health), token| async move {
@@ -341,20 +325,6 @@ fn start_status(parts: &Parts, stage: &Stage, listener: TcpListener) {
             Ok(())
         },
     );
-}
-
-/// Starts a task that owns a socket or a queue: its end before the stop is a defect that ends the program, and the next
-/// start goes on from the store.
-fn spawn_once<T, F>(stage: &Stage, name: &'static str, parts: T, task: fn(T, CancellationToken) -> F)
-where
-    T: Send + 'static,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    let mut once = Some(parts);
-    stage.spawn(name, Restart::Never, move |token| {
-        let taken = once.take();
-        async move { task(taken.context("started twice")?, token).await }
-    });
 }
 
 /// Plans by the configured routes.

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -205,6 +206,29 @@ impl Stage {
         let mut running = self.inner.running.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = self.inner.tracker.spawn(async move { task.live(&mut factory).await });
         running.insert(name, handle.abort_handle());
+    }
+
+    /// Starts a task that owns a socket or a queue: there is nothing to start it again from, so its end before the stop is a
+    /// defect that ends the program, and the next start of the program reads its sources anew.
+    pub fn spawn_once<P, T>(&self, name: &'static str, parts: P, task: fn(P, CancellationToken) -> T)
+    where
+        P: Send + 'static,
+        T: Future<Output = TaskResult> + Send + 'static,
+    {
+        let mut once = Some(parts);
+        self.spawn(name, Restart::Never, move |token| {
+            let taken = once.take();
+            async move { task(taken.context("started twice")?, token).await }
+        });
+    }
+
+    /// Starts a task that gets a copy of its parts for every start: the first, and those after a failure.
+    pub fn spawn_with<P, T>(&self, name: &'static str, parts: P, task: fn(P, CancellationToken) -> T)
+    where
+        P: Clone + Send + 'static,
+        T: Future<Output = TaskResult> + Send + 'static,
+    {
+        self.spawn(name, Restart::OnFailure, move |token| task(parts.clone(), token));
     }
 }
 

@@ -21,7 +21,7 @@ use inquest_shared::{
     model::Key,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{broadcast, mpsc, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     SourceHealth, SourceState, Statuses,
     cri::{Dialect, Runtime},
+    docker::EarlyEnd,
     kill_counter::Announced,
     log_tail::{Tail, TailLimits},
     redact::Redactor,
@@ -47,6 +48,7 @@ const DOCKER: &str = "docker";
 const DOCKER_SETTLES: Duration = Duration::from_secs(2);
 
 /// What the source needs.
+#[derive(Clone)]
 pub struct Containerd {
     /// Name in statuses and metrics.
     pub name: &'static str,
@@ -70,6 +72,8 @@ pub struct Containerd {
     pub clock: Arc<dyn Clock>,
     /// Who is told what is live.
     pub statuses: Statuses,
+    /// Told what ended in Docker. Without a listener it is lost: Docker tells the same a moment later.
+    pub early_ends: broadcast::Sender<EarlyEnd>,
     /// Told which instances run, for the kill counters.
     pub running: watch::Sender<Announced>,
 }

@@ -6,6 +6,9 @@
 //! Logs are read through Docker, not from its files: that works for every log driver that Docker itself can read, follows
 //! rotation and compression, and needs no mount of Docker's data folder into the agent's container.
 //!
+//! Docker tells of an end only after it has cleaned up, 50 ms and more later. Where containerd's events are read too, its own
+//! news of the end is told first, and Docker's record adds the reason and the rest of the log.
+//!
 //! Overflow policy: events wait in a queue of 1,024; when it is full an event is dropped and counted, and every container is
 //! inspected at once to make up for it.
 
@@ -18,8 +21,11 @@ mod table;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use inquest_shared::clock::Clock;
-use tokio::{sync::watch, time::sleep};
+use inquest_shared::clock::{Clock, UnixNanos};
+use tokio::{
+    sync::{broadcast, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,7 +41,19 @@ pub const NAME: &str = "docker";
 const RETRY_MAX: Duration = Duration::from_secs(10);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 
+/// An end that containerd told, which runs Docker's containers, before Docker did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlyEnd {
+    /// Container id; the same in both.
+    pub id: String,
+    /// As the process gave it; 128 + number for a signal.
+    pub exit_code: i32,
+    /// When the process ended; Docker records the same time.
+    pub at: UnixNanos,
+}
+
 /// What the source needs.
+#[derive(Clone)]
 pub struct Docker {
     /// Socket paths to try in order.
     pub sockets: Vec<PathBuf>,
@@ -51,6 +69,8 @@ pub struct Docker {
     pub clock: Arc<dyn Clock>,
     /// Who is told what is live.
     pub statuses: Statuses,
+    /// Where containerd tells ends; more than wait there are told by Docker's own events alone.
+    pub early_ends: broadcast::Sender<EarlyEnd>,
     /// Told which instances run, for the kill counters.
     pub running: watch::Sender<Announced>,
 }

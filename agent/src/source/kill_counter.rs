@@ -49,6 +49,7 @@ pub fn announce(all: &watch::Sender<Announced>, source: &'static str, running: R
 }
 
 /// What the source needs.
+#[derive(Clone)]
 pub struct KillCounters {
     /// Where the host's files are.
     pub paths: HostPaths,

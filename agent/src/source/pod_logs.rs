@@ -42,6 +42,7 @@ const POLL: Duration = Duration::from_secs(1);
 const RUNTIMES: [&str; 3] = [containerd::NAME, cri::NAME, docker::NAME];
 
 /// What the source needs.
+#[derive(Clone)]
 pub struct PodLogs {
     /// The kubelet's folder of links.
     pub folder: PathBuf,

@@ -115,6 +115,7 @@ impl Containers {
     pub(super) fn note_request(&mut self, instance: &str, asked: (EvidenceSource, RuntimeRequest, UnixNanos)) {
         if let Some(entry) = self.known.get_mut(instance)
             && entry.requests.len() < MAX_REQUESTS
+            && !entry.requests.contains(&asked)
         {
             entry.requests.push(asked);
         }

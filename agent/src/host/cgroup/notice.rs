@@ -63,7 +63,7 @@ impl Bell {
 }
 
 /// Cgroups that ring a bell.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ringers {
     bell: Bell,
     known: BTreeSet<String>,

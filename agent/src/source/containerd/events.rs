@@ -16,12 +16,18 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::{Status, transport::Channel};
 
+use crate::source::docker::EarlyEnd;
+
 /// The namespace of the CRI plugin.
 const NAMESPACE: &str = "k8s.io";
-/// dockerd's containers live in `moby` and are reported through Docker; the steps of a build are no workload.
-const FOREIGN: [&str; 2] = ["moby", "buildkit"];
+/// dockerd's containers. Docker reports them; containerd only tells it sooner that one ended.
+const DOCKER: &str = "moby";
+/// Not to be reported from here: Docker's, and the steps of a build, which are no workload.
+const FOREIGN: [&str; 2] = [DOCKER, "buildkit"];
+/// Tells the end of a process.
+const EXIT: &str = "/tasks/exit";
 /// Topics that matter here (containerd `core/runtime/events.go`); the rest stays in containerd.
-const TOPICS: [&str; 3] = ["/tasks/exit", "/tasks/oom", "/tasks/start"];
+const TOPICS: [&str; 3] = [EXIT, "/tasks/oom", "/tasks/start"];
 /// Tells the image of a container outside the CRI.
 const CREATED: &str = "/containers/create";
 /// Events that may wait.
@@ -40,6 +46,8 @@ pub(in crate::source) enum RuntimeEvent {
     Changed { id: String, ended: Option<Box<Ended>> },
     /// About a container outside the CRI.
     Bare(BareEvent),
+    /// The first process of one of Docker's containers ended.
+    OfDocker(EarlyEnd),
 }
 
 /// An end as the runtime's event describes it, with the pod when the event names it.
@@ -111,7 +119,7 @@ fn filters() -> Vec<String> {
     let bare = |topic: &str| format!(r#"topic=="{topic}",namespace!="{NAMESPACE}"{not_foreign}"#);
     ours.into_iter()
         .chain(TOPICS.iter().map(|topic| bare(topic)))
-        .chain([bare(CREATED)])
+        .chain([bare(CREATED), format!(r#"topic=="{EXIT}",namespace=="{DOCKER}""#)])
         .collect()
 }
 
@@ -127,6 +135,12 @@ fn decode(envelope: &Envelope) -> Option<RuntimeEvent> {
     let event = decode_task(envelope);
     if envelope.namespace == NAMESPACE {
         return event;
+    }
+    if envelope.namespace == DOCKER {
+        return match event? {
+            RuntimeEvent::Exited { id, exit_code, at } => Some(RuntimeEvent::OfDocker(EarlyEnd { id, exit_code, at })),
+            _ => None,
+        };
     }
     let (id, kind) = match event {
         Some(RuntimeEvent::Started { id, pid }) => (id, BareKind::Started { pid }),
@@ -150,7 +164,7 @@ fn decode(envelope: &Envelope) -> Option<RuntimeEvent> {
 fn decode_task(envelope: &Envelope) -> Option<RuntimeEvent> {
     let payload = envelope.event.as_ref()?.value.as_slice();
     match envelope.topic.as_str() {
-        "/tasks/exit" => {
+        EXIT => {
             let exit = TaskExit::decode(payload).ok()?;
             // An exec has an id of its own and is not the container's end.
             (exit.id == exit.container_id).then_some(())?;
@@ -255,14 +269,43 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_runs_and_what_a_build_runs_is_not_asked_for() {
+    fn of_what_docker_and_a_build_run_only_dockers_ends_are_asked_for() {
         let all = filters();
-        assert_eq!(all.len(), 7);
-        for filter in all.iter().filter(|f| !f.contains(r#"namespace=="k8s.io""#)) {
+        assert_eq!(all.len(), 8);
+        let of_others = |f: &&String| !f.contains(r#"namespace=="k8s.io""#);
+        let (docker, rest): (Vec<_>, Vec<_>) = all
+            .iter()
+            .filter(of_others)
+            .partition(|f| f.contains("=\"moby\"") && !f.contains('!'));
+        assert_eq!(docker, [r#"topic=="/tasks/exit",namespace=="moby""#]);
+        for filter in rest {
             for foreign in ["k8s.io", "moby", "buildkit"] {
                 assert!(filter.contains(&format!(r#"namespace!="{foreign}""#)), "{filter}");
             }
         }
+    }
+
+    #[test]
+    fn an_end_in_docker_is_for_docker_and_nothing_else_of_it_is_heard() {
+        let of_docker = |topic: &str, value: Vec<u8>| {
+            decode(&Envelope {
+                namespace: DOCKER.into(),
+                ..envelope(topic, value)
+            })
+        };
+        let expected = EarlyEnd {
+            id: "c".into(),
+            exit_code: 137,
+            at: UnixNanos(1_000_000_007),
+        };
+        let told = of_docker(EXIT, exit("c").encode_to_vec());
+        assert_eq!(told, Some(RuntimeEvent::OfDocker(expected)));
+        assert_eq!(of_docker(EXIT, exit("exec-1").encode_to_vec()), None);
+        let start = TaskStart {
+            container_id: "c".into(),
+            pid: 9,
+        };
+        assert_eq!(of_docker("/tasks/start", start.encode_to_vec()), None);
     }
 
     #[test]

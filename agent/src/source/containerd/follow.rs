@@ -182,6 +182,9 @@ impl Follower {
                 }
                 self.publish_running(source);
             }
+            RuntimeEvent::OfDocker(end) => {
+                let _listeners = source.early_ends.send(end);
+            }
             _ => {}
         }
     }

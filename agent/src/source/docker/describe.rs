@@ -145,6 +145,20 @@ fn phase(state: &ContainerState, was_started: bool) -> Phase {
     }
 }
 
+/// An end before Docker has said anything of it: only what its code alone decides.
+pub(super) fn early(exit_code: i32) -> Ending {
+    let reason = match exit_code {
+        0 => "Completed",
+        1..=125 => "Error",
+        _ => "",
+    };
+    Ending {
+        exit_code,
+        reason,
+        message: Untrusted::default(),
+    }
+}
+
 fn ending(state: &ContainerState) -> Ending {
     let exit_code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
     let message = Untrusted::bounded(state.error.as_deref().unwrap_or_default(), MAX_MESSAGE);

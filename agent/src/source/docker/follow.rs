@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Docker, NAME,
+    Docker, EarlyEnd, NAME,
     call::{self, CallError},
     describe,
     events::{self, Event, What},
@@ -41,6 +41,9 @@ const FIRST_LIST: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_millis(200);
 /// A start that fails sends no event (moby `daemon/start.go`); a container that was made is looked at after this time.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// Docker tells of a signal after it has sent it, so the end that it caused can be heard of first; this is time enough to
+/// know that it was asked for.
+const ASKED_BY: Duration = Duration::from_millis(10);
 /// How far back requests are asked for on the first connection: they may explain ends of before it.
 const LOOK_BACK: Duration = Duration::from_secs(600);
 
@@ -48,13 +51,15 @@ const LOOK_BACK: Duration = Duration::from_secs(600);
 enum Reply {
     Listed(Result<Vec<ContainerSummary>, CallError>),
     Inspected(String, Box<Result<ContainerInspectResponse, CallError>>),
-    Tailed(Box<Exit>, Tail),
+    /// With whether Docker confirmed the end, so that the log is whole.
+    Tailed(Box<Exit>, Tail, bool),
 }
 
 /// Something to do later.
 enum Later {
     List,
     Inspect(String),
+    Early(EarlyEnd),
 }
 
 /// State that outlives connections, so that a restarted engine causes no false news.
@@ -120,6 +125,7 @@ impl Follower {
         let since = self.through.unwrap_or_else(|| connected.saturating_sub(LOOK_BACK));
         let past = if self.through.is_none() { connected } else { since };
         let mut events = events::subscribe(client, since, Arc::clone(&self.dropped));
+        let mut early_ends = source.early_ends.subscribe();
         self.at(FIRST_LIST, Later::List);
         loop {
             self.start_calls(client);
@@ -130,12 +136,13 @@ impl Follower {
                     Some(event) => self.on_event(source, client, event, past).await,
                     None => return,
                 },
+                Ok(end) = early_ends.recv() => self.at(ASKED_BY, Later::Early(end)),
                 Some(reply) = self.calls.join_next() => {
                     if !self.on_reply(source, client, reply).await {
                         return;
                     }
                 }
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.on_time(client),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => self.on_time(source, client).await,
             }
             self.make_up();
         }
@@ -145,8 +152,8 @@ impl Follower {
     async fn drop_calls(&mut self, source: &Docker) {
         let mut calls = std::mem::take(&mut self.calls);
         while let Some(reply) = calls.join_next().await {
-            if let Ok(Reply::Tailed(exit, tail)) = reply {
-                self.on_tail(source, *exit, tail).await;
+            if let Ok(Reply::Tailed(exit, tail, confirmed)) = reply {
+                self.on_tail(source, *exit, tail, confirmed).await;
             }
         }
         self.asked.clear();
@@ -196,13 +203,17 @@ impl Follower {
         }
     }
 
-    fn on_time(&mut self, client: &Client) {
+    async fn on_time(&mut self, source: &Docker, client: &Client) {
         match self.later.pop_first() {
             Some((_, Later::List)) => {
                 let client = client.clone();
                 self.calls.spawn(async move { Reply::Listed(call::list(client).await) });
             }
             Some((_, Later::Inspect(id))) => self.inspect(id),
+            Some((_, Later::Early(end))) => {
+                let news = self.table.early_end(&end);
+                self.publish(source, client, news).await;
+            }
             None => {}
         }
     }
@@ -236,7 +247,7 @@ impl Follower {
                 return false;
             }
             Ok(Reply::Inspected(id, answer)) => self.on_inspected(source, client, id, *answer).await,
-            Ok(Reply::Tailed(exit, tail)) => self.on_tail(source, *exit, tail).await,
+            Ok(Reply::Tailed(exit, tail, confirmed)) => self.on_tail(source, *exit, tail, confirmed).await,
             Err(failed) => tracing::error!(%failed, "a call to Docker ended badly"),
         }
         true
@@ -307,9 +318,9 @@ impl Follower {
                         .tell(Observation::RuntimeOom { instance, at, source })
                         .await;
                 }
-                News::Ended { container, exit, log } => {
-                    tracing::debug!(instance = container.subject.instance, "ended");
-                    self.read_tail(source, client, exit, log);
+                News::Ended { exit, log, confirmed } => {
+                    tracing::debug!(instance = exit.instance, confirmed, "ended");
+                    self.read_tail(source, client, exit, log, confirmed);
                 }
                 News::Over(instance) => self.outputs.tell(Observation::Removed(instance)).await,
             }
@@ -320,16 +331,16 @@ impl Follower {
     }
 
     /// Reads the log off the loop; the exit is told with it.
-    fn read_tail(&mut self, source: &Docker, client: &Client, exit: Exit, window: log::Window) {
+    fn read_tail(&mut self, source: &Docker, client: &Client, exit: Exit, window: log::Window, confirmed: bool) {
         let (limits, redactor, client) = (source.tail, Arc::clone(&source.redactor), client.clone());
         self.calls.spawn(async move {
             let id = exit.instance.split('@').next().unwrap_or_default();
             let tail = log::read(&client, id, window, limits, &redactor).await;
-            Reply::Tailed(Box::new(exit), tail)
+            Reply::Tailed(Box::new(exit), tail, confirmed)
         });
     }
 
-    async fn on_tail(&mut self, source: &Docker, exit: Exit, tail: Tail) {
+    async fn on_tail(&mut self, source: &Docker, exit: Exit, tail: Tail, confirmed: bool) {
         let (instance, finished_at) = (exit.instance.clone(), exit.record.finished_at);
         if !tail.lines.is_empty() {
             let log = Observation::Log {
@@ -340,7 +351,7 @@ impl Follower {
             self.outputs.tell(log).await;
         }
         self.outputs.tell(Observation::Exit(exit)).await;
-        if tail.lines.is_empty() {
+        if tail.lines.is_empty() || !confirmed {
             return;
         }
         self.outputs

@@ -14,6 +14,7 @@ use inquest_shared::{
 };
 
 use super::{
+    EarlyEnd,
     describe::{self, Ending, Look, Phase, Settings},
     events::{Event, What},
     log::Window,
@@ -44,12 +45,9 @@ pub(super) enum News {
     Asked(Asked),
     /// Docker's out-of-memory notice.
     Oom { instance: String, at: UnixNanos },
-    /// A run ended; the window says which lines of the log are its own.
-    Ended {
-        container: Container,
-        exit: Exit,
-        log: Window,
-    },
+    /// A run ended; the window says which lines of the log are its own. An end that containerd told early is told again when
+    /// Docker has confirmed it.
+    Ended { exit: Exit, log: Window, confirmed: bool },
     /// The run will not be spoken of again.
     Over(String),
 }
@@ -66,6 +64,8 @@ struct Die {
 struct Run {
     container: Container,
     started: UnixNanos,
+    /// The end as containerd told it, until Docker confirms it.
+    early: Option<UnixNanos>,
     ended: Option<UnixNanos>,
 }
 
@@ -75,6 +75,7 @@ impl Run {
         Self {
             container,
             started,
+            early: None,
             ended: None,
         }
     }
@@ -191,6 +192,21 @@ impl Table {
             entry.end(at.unwrap_or(begun), ending, until, live, &mut news);
         }
         news.extend(self.bury(&look.id));
+        news
+    }
+
+    /// Takes an end that containerd told. One that Docker told first, or of a run that is not known yet, is left to Docker.
+    pub(super) fn early_end(&mut self, end: &EarlyEnd) -> Vec<News> {
+        let mut news = Vec::new();
+        let Some(entry) = self.entries.get_mut(&end.id).filter(|entry| entry.dies.is_empty()) else {
+            return news;
+        };
+        let expects = |run: &&mut Run| run.ended.is_none() && run.early.is_none() && run.started <= end.at;
+        if let Some(run) = entry.run.as_mut().filter(expects) {
+            run.early = Some(end.at);
+            let ending = describe::early(end.exit_code);
+            entry.tell_end(end.at, &ending, None, true, &mut news);
+        }
         news
     }
 
@@ -319,8 +335,15 @@ impl Entry {
         let Some(run) = self.run.as_mut().filter(|run| run.ended.is_none()) else {
             return;
         };
+        // One end, one time: it is part of the finding's key.
+        let at = run.early.unwrap_or(at);
         run.ended = Some(at);
-        let container = run.container.clone();
+        self.tell_end(at, ending, until, live, news);
+    }
+
+    fn tell_end(&self, at: UnixNanos, ending: &Ending, until: Option<UnixNanos>, live: bool, news: &mut Vec<News>) {
+        let Some(run) = &self.run else { return };
+        let container = &run.container;
         let instance = container.subject.instance.clone();
         let restarted = container.subject.attempt > 0;
         let before = restarted.then(|| run.started.saturating_sub(START_LAG));
@@ -341,7 +364,7 @@ impl Entry {
             after: self.last_end.or(before),
             until,
         };
-        if let (Some(settings), Some(run)) = (&self.settings, &self.run) {
+        if let Some(settings) = &self.settings {
             let asked = self.requests.of_run(settings, run.started, at);
             news.extend(asked.into_iter().map(|(request, at)| {
                 News::Asked(Asked {
@@ -351,7 +374,8 @@ impl Entry {
                 })
             }));
         }
-        news.push(News::Ended { container, exit, log });
+        let confirmed = run.ended.is_some();
+        news.push(News::Ended { exit, log, confirmed });
     }
 
     /// Lets go of the present run.
@@ -366,7 +390,7 @@ impl Entry {
     fn request(&mut self, request: Request, at: UnixNanos) -> Option<News> {
         self.requests.push(request, at);
         let (run, settings) = (self.run.as_ref()?, self.settings.as_ref()?);
-        let asked = self.requests.of_run(settings, run.started, run.ended?);
+        let asked = self.requests.of_run(settings, run.started, run.ended.or(run.early)?);
         let (request, at) = asked.into_iter().find(|(_, when)| *when == at)?;
         let instance = run.container.subject.instance.clone();
         Some(News::Asked(Asked { instance, request, at }))

@@ -236,3 +236,65 @@ fn the_first_run_reads_its_log_from_the_beginning_and_later_ones_from_the_end_be
     let second = window(&table.look(counted(running(30, Some(22)), 2), true)).unwrap();
     assert_eq!((second.after, second.until), (Some(at(12)), Some(at(23))));
 }
+
+fn early(seconds: i64, exit_code: i32) -> EarlyEnd {
+    EarlyEnd {
+        id: "c".into(),
+        exit_code,
+        at: at(seconds),
+    }
+}
+
+/// Whether each end that was told is confirmed.
+fn confirmed(news: &[News]) -> Vec<bool> {
+    let told = news.iter().filter_map(|item| match item {
+        News::Ended { confirmed, .. } => Some(*confirmed),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn an_end_that_containerd_told_is_confirmed_under_the_same_time() {
+    let mut table = Table::default();
+    table.look(running(10, None), true);
+    let mut told = table.early_end(&early(15, 3));
+    told.extend(table.early_end(&early(15, 3)));
+    table.event(die(16, 3));
+    // Docker's record says 17; a finding with another time would be another death.
+    told.extend(table.look(ended(10, 17, 3), true));
+    told.extend(table.early_end(&early(15, 3)));
+    assert_eq!(ends(&told), [(run(10), 3, 15), (run(10), 3, 15)]);
+    assert_eq!(confirmed(&told), [false, true]);
+}
+
+#[test]
+fn a_container_that_removes_itself_after_an_early_end_is_one_run() {
+    let mut table = Table::default();
+    table.look(running(10, None), true);
+    let mut told = table.early_end(&early(15, 3));
+    table.event(die(16, 3));
+    table.event(event(16, What::Destroyed));
+    told.extend(table.missing("c", true));
+    assert_eq!(ends(&told), [(run(10), 3, 15), (run(10), 3, 15)]);
+    assert_eq!(told.last(), Some(&News::Over(run(10))));
+}
+
+#[test]
+fn an_early_end_of_an_unknown_or_older_run_is_left_to_docker() {
+    let mut table = Table::default();
+    assert_eq!(table.early_end(&early(15, 3)), []);
+    table.look(running(20, Some(15)), true);
+    assert_eq!(table.early_end(&early(15, 3)), []);
+    table.event(die(30, 3));
+    assert_eq!(table.early_end(&early(29, 3)), []);
+}
+
+#[test]
+fn a_stop_that_docker_tells_after_the_early_end_still_explains_it() {
+    let mut table = Table::default();
+    table.look(running(10, None), true);
+    assert_eq!(asked(&table.early_end(&early(15, 143))), []);
+    let (told, _) = table.event(event(15, What::Signalled { signal: 15 }));
+    assert_eq!(asked(&told), [RequestKind::Stop]);
+}
