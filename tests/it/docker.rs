@@ -162,6 +162,35 @@ async fn a_restart_policy_is_one_incident_and_every_run_is_counted_once() -> Res
     Ok(())
 }
 
+/// Docker tells of an end only after it has cleaned up, and not at all while it hangs. Its containerd knows at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_told_while_dockerd_hangs_and_is_the_same_end_afterwards() -> Result<()> {
+    let options = Options {
+        docker: true,
+        containerd: true,
+        ..Options::default()
+    };
+    let world = World::start("dk-hang", &options).await?;
+    let docker = world.docker()?;
+    let script = "while [ ! -e /tmp/go ]; do sleep 0.1; done; echo last words; exit 4";
+    docker.run("hung", &[], script)?;
+    // Docker tells what runs in order, so after this end the agent knows the other container.
+    docker.run("first", &[], "exit 3")?;
+    world.wait_incident("first", Cause::AppError, |_| true).await?;
+    let pid = docker.docker(&["inspect", "--format", "{{.State.Pid}}", "hung"])?;
+    docker.process()?.freeze().await?;
+    let root = std::path::Path::new("/proc").join(pid.trim()).join("root");
+    std::fs::write(root.join("tmp/go"), "")?;
+    world.wait_incident("hung", Cause::AppError, |i| !has_log(i)).await?;
+    docker.process()?.thaw()?;
+    world.wait_incident("hung", Cause::AppError, has_log).await?;
+    let told = accepted_after_silence(&world.webhook).await;
+    assert_eq!(told.len(), 2, "{told:#?}");
+    let ends = findings(&world, "hung").await?;
+    assert_eq!(ends.len(), 1, "{ends:#?}");
+    Ok(())
+}
+
 /// Exits while Docker is away are found by inspection, and nobody is declared dead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_dockerd_loses_no_exit_and_kills_nobody_on_paper() -> Result<()> {

@@ -58,6 +58,21 @@ impl Dockerd {
         self.dir.join("d.sock")
     }
 
+    /// The socket of the containerd that it uses: one that was given, or the one that it started.
+    #[must_use]
+    pub fn containerd_socket(&self) -> PathBuf {
+        let own = || self.dir.join("x/containerd/containerd.sock");
+        self.containerd.clone().unwrap_or_else(own)
+    }
+
+    /// The daemon, to freeze it; its containerd goes on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn process(&self) -> Result<&Process> {
+        self.process.as_ref().context("dockerd does not run")
+    }
+
     /// Runs a shell script in a container of this name; gives the container's id.
     ///
     /// # Errors

@@ -231,10 +231,11 @@ impl ContainerdSource {
 }
 
 /// The default addresses in the documentation of containerd, k3s and MicroK8s.
-const CONTAINERD_SOCKETS: [&str; 3] = [
+const CONTAINERD_SOCKETS: [&str; 4] = [
     "/run/containerd/containerd.sock",
     "/run/k3s/containerd/containerd.sock",
     "/var/snap/microk8s/common/run/containerd.sock",
+    "/run/docker/containerd/containerd.sock",
 ];
 
 /// The default addresses in the documentation of CRI-O and cri-dockerd.

@@ -43,8 +43,7 @@ impl Installation {
         let runtime = Runtime::start(dir, docker).await?;
         let places = Places {
             root: dir.display().to_string(),
-            source: runtime.source(),
-            socket: runtime.socket(),
+            sockets: runtime.sockets(),
             webhook: webhook.to_owned(),
             ports: [free_port()?, free_port()?, free_port()?, free_port()?],
         };
@@ -58,7 +57,11 @@ impl Installation {
             agent,
             aggregator,
             config: Places {
-                source: runtime.source(),
+                sockets: runtime
+                    .sockets()
+                    .into_iter()
+                    .map(|(source, _)| (source, String::new()))
+                    .collect(),
                 ..Places::default()
             }
             .hash(),
@@ -128,7 +131,7 @@ impl Installation {
                 .context("no connected node")?;
             let sources = node.status.unwrap_or_default().sources;
             let live = |name: &str| sources.iter().any(|s| s.name == name && s.state() == SourceState::Live);
-            if !SOURCES.into_iter().chain([self.runtime.source()]).all(live) {
+            if !SOURCES.into_iter().chain(self.runtime.sources()).all(live) {
                 bail!("sources are {sources:?}");
             }
             Ok(())
@@ -195,9 +198,8 @@ impl Programs {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     pub(super) root: String,
-    /// Source of the runtime, and its socket.
-    pub(super) source: &'static str,
-    pub(super) socket: String,
+    /// Sources of the runtime, each with its socket.
+    pub(super) sockets: Vec<(&'static str, String)>,
     pub(super) webhook: String,
     /// Ingest, API, and the status pages of aggregator and agent.
     pub(super) ports: [u16; 4],
@@ -224,17 +226,20 @@ impl Places {
     fn agent(&self) -> String {
         let Self {
             root,
-            source,
-            socket,
+            sockets,
             ports: [ingest, _, _, status],
             ..
         } = self;
+        let sockets = sockets
+            .iter()
+            .map(|(source, socket)| format!("{source}: {{socket: [{socket}]}}"));
+        let sources = sockets.collect::<Vec<_>>().join(", ");
         format!(
             "node: {{name: bench}}\n\
              aggregator: {{address: \"127.0.0.1:{ingest}\", ca_file: {root}/data/ca/ca.crt}}\n\
              enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
              state_dir: {root}/agent\n\
-             sources: {{{source}: {{socket: [{socket}]}}}}\n\
+             sources: {{{sources}}}\n\
              listen: {{status: \"127.0.0.1:{status}\"}}\n"
         )
     }
@@ -266,8 +271,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let places = Places {
             root: dir.path().display().to_string(),
-            source: "docker",
-            socket: "/run/c.sock".to_owned(),
+            sockets: ["docker", "containerd"]
+                .map(|source| (source, format!("/run/{source}.sock")))
+                .into(),
             webhook: "http://127.0.0.1:5/hook".to_owned(),
             ports: [1, 2, 3, 4],
         };

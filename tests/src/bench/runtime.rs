@@ -50,20 +50,21 @@ impl Runtime {
         })
     }
 
-    /// Name of the agent's source for it.
-    pub(super) const fn source(&self) -> &'static str {
+    /// The agent's sources for it, each with its socket. Docker has a containerd of its own, as on a host.
+    pub(super) fn sockets(&self) -> Vec<(&'static str, String)> {
+        let shown = |path: &Path| path.display().to_string();
         match self {
-            Self::Containerd(_) => "containerd",
-            Self::Docker(_) => "docker",
+            Self::Containerd(runtime) => vec![("containerd", shown(&runtime.socket()))],
+            Self::Docker(runtime) => vec![
+                ("docker", shown(&runtime.socket())),
+                ("containerd", shown(&runtime.containerd_socket())),
+            ],
         }
     }
 
-    /// Its socket.
-    pub(super) fn socket(&self) -> String {
-        match self {
-            Self::Containerd(runtime) => runtime.socket().display().to_string(),
-            Self::Docker(runtime) => runtime.socket().display().to_string(),
-        }
+    /// The names of those sources.
+    pub(super) fn sources(&self) -> Vec<&'static str> {
+        self.sockets().into_iter().map(|(source, _)| source).collect()
     }
 
     /// The client of a containerd.

@@ -333,9 +333,10 @@ impl Follower {
     /// Reads the log off the loop; the exit is told with it.
     fn read_tail(&mut self, source: &Docker, client: &Client, exit: Exit, window: log::Window, confirmed: bool) {
         let (limits, redactor, client) = (source.tail, Arc::clone(&source.redactor), client.clone());
+        let deadline = if confirmed { log::DEADLINE } else { log::EARLY_DEADLINE };
         self.calls.spawn(async move {
             let id = exit.instance.split('@').next().unwrap_or_default();
-            let tail = log::read(&client, id, window, limits, &redactor).await;
+            let tail = log::read(&client, id, window, (limits, deadline), &redactor).await;
             Reply::Tailed(Box::new(exit), tail, confirmed)
         });
     }

@@ -15,7 +15,9 @@ use crate::source::{
 
 /// An exit waits for its log, but not for an engine that hangs. Docker keeps a container locked while it starts it again,
 /// which takes more than a second on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+/// An end that containerd told early waits less: the log is read again when Docker confirms it.
+pub(super) const EARLY_DEADLINE: Duration = Duration::from_millis(200);
 /// Longest line kept while it is put together; one that is longer is cut there.
 const MAX_LINE: usize = 16 * 1024;
 
@@ -35,15 +37,21 @@ impl Window {
 }
 
 /// Reads the end of a run's log. A log that cannot be read is empty: a driver may not keep it, and the container may be gone.
-pub(super) async fn read(client: &Docker, id: &str, window: Window, limits: TailLimits, redactor: &Redactor) -> Tail {
+pub(super) async fn read(
+    client: &Docker,
+    id: &str,
+    window: Window,
+    (limits, deadline): (TailLimits, Duration),
+    redactor: &Redactor,
+) -> Tail {
     let mut lines = Lines::new(window, limits);
     if limits.lines == 0 || limits.bytes == 0 {
         return lines.finish(redactor);
     }
-    match timeout(DEADLINE, collect(client, id, &mut lines)).await {
+    match timeout(deadline, collect(client, id, &mut lines)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(id, %error, "no log tail"),
-        Err(_) => tracing::warn!(id, "Docker did not give the log in time"),
+        Err(_) => tracing::warn!(id, ?deadline, "Docker did not give the log in time"),
     }
     lines.finish(redactor)
 }
