@@ -21,7 +21,7 @@ mod section;
 mod tree;
 mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,7 @@ use crate::telemetry::{LogFormat, LogLevel};
 use problem::Source;
 use scalar::Scalar;
 use section::Context;
+use tree::Node;
 
 /// Largest configuration file that is read. Source: the size limit of a ConfigMap is 1 MiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -122,17 +123,19 @@ pub(crate) fn text_of(inputs: &Inputs) -> Result<String, ConfigError> {
 /// Every key that a schema asks for, in its order.
 #[must_use]
 pub fn describe<T: Schema>() -> Vec<Key> {
-    let inputs = Inputs::default();
-    let mut context = Context::new(&inputs);
+    let (inputs, wholes) = (Inputs::default(), BTreeMap::new());
+    let mut context = Context::new(&inputs, &wholes);
     context.keys = Some(Vec::new());
-    T::read(&mut Section::open(&mut context, None, String::new(), true));
+    T::read(&mut Section::root(&mut context, None));
     context.keys.unwrap_or_default()
 }
 
 pub(crate) fn load_text<T: Schema>(text: &str, inputs: &Inputs) -> Result<Loaded<T>, ConfigError> {
     let root = tree::parse(text).map_err(|problem| ConfigError::invalid(inputs.file.clone(), vec![problem]))?;
-    let mut context = Context::new(inputs);
-    let mut section = Section::open(&mut context, Some(&root), String::new(), true);
+    let (wholes, problems) = wholes::<T>(inputs);
+    let mut context = Context::new(inputs, &wholes);
+    context.problems = problems;
+    let mut section = Section::root(&mut context, Some(&root));
     let value = T::read(&mut section);
     section.close();
     for path in inputs.flags.keys().filter(|path| !context.used_flags.contains(*path)) {
@@ -146,6 +149,20 @@ pub(crate) fn load_text<T: Schema>(text: &str, inputs: &Inputs) -> Result<Loaded
         });
     }
     Err(ConfigError::invalid(inputs.file.clone(), context.problems))
+}
+
+/// Lists and mappings that the environment gives, each as a YAML value of its own, by variable.
+fn wholes<T: Schema>(inputs: &Inputs) -> (BTreeMap<String, Node>, Vec<Problem>) {
+    let (mut wholes, mut problems) = (BTreeMap::new(), Vec::new());
+    let variables: BTreeSet<String> = describe::<T>().iter().filter_map(Key::whole_variable).collect();
+    for name in variables {
+        let Some(text) = inputs.env.get(&name) else { continue };
+        match tree::parse(text) {
+            Ok(node) => drop(wholes.insert(name, node)),
+            Err(problem) => problems.push(problem.of_variable(name)),
+        }
+    }
+    (wholes, problems)
 }
 
 pub(crate) fn read_file(path: &Path) -> Result<String, ConfigError> {

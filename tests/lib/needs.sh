@@ -89,6 +89,7 @@ needs_package() {
   needs_program docker-compose docker-compose "the compose file"
   needs_program ip iproute2 "a network of its own"
   needs_program busybox busybox-static "a container that dies"
+  needs_program readelf binutils "a look at the programs"
 }
 
 collect_needs() {
@@ -101,6 +102,7 @@ collect_needs() {
       docker) needs_kernel && needs_docker ;;
       runtime | security | faults | faults-long) needs_kernel && needs_runtime ;;
       package) needs_kernel && needs_package ;;
+      fuzz) needs_program c++ g++ "libFuzzer" ;;
     esac
   done
   if is_chosen foreign; then needs_go "grpcurl-$GRPCURL_VERSION"; fi

@@ -46,6 +46,31 @@ until_true() {
   done
 }
 
+# Both architectures where the compiler of the other is at hand; arm64 is then built and packed, not run.
+release_archs() {
+  if [[ $(uname -m) == x86_64 ]] && has aarch64-linux-gnu-gcc && rustup target list --installed | grep -q '^aarch64-unknown-linux-gnu$'; then
+    echo amd64,arm64
+  elif [[ $(uname -m) == x86_64 ]]; then
+    echo amd64
+  else
+    echo arm64
+  fi
+}
+
+# programs_are_for ARCHS: each is static and of its architecture
+programs_are_for() {
+  local arch program
+  for arch in ${1//,/ }; do
+    for program in "$package_kit/linux-$arch"/inquest*; do
+      readelf -h "$program" | grep -qE "Machine: .*$([[ $arch == arm64 ]] && echo AArch64 || echo X86-64)" || return
+      if readelf -l "$program" | grep -q INTERP; then
+        echo "$program needs a loader"
+        return 1
+      fi
+    done
+  done
+}
+
 archives_are_whole() {
   (cd "$package_out" && sha256sum --check --strict SHA256SUMS) || return
   local name
@@ -68,6 +93,7 @@ import_busybox() {
   mkdir -p "$root/bin"
   cp "$(PATH="$PATH:/usr/sbin:/sbin" command -v busybox)" "$root/bin/busybox"
   ln -s busybox "$root/bin/tail"
+  ln -s busybox "$root/bin/sh"
   tar -C "$root" -cf - . | docker_here import - busybox >/dev/null
 }
 
@@ -78,35 +104,59 @@ compose_is_up() {
   printf 'version: "3.7"\nservices:\n  agent:\n    environment:\n      INQUEST_SOURCES_CGROUP_SCOPE: /%s\n' \
     "$package_net" >"$package_dir/compose/scope.yaml"
   (umask 022 && head -c 32 /dev/urandom | base64 >"$package_dir/compose/bootstrap")
-  INQUEST_RUNTIME_DIR=$package_dir/exec/containerd compose_here up -d || return
+  INQUEST_DOCKER_SOCKET=$package_dir/docker.sock INQUEST_RUNTIME_DIR=$package_dir/exec/containerd compose_here up -d || return
   until_true 60 node_is_connected
 }
 
 node_is_connected() { compose_here exec -T aggregator /inquest nodes -o json | grep -q '"connected": *true'; }
 
-alert_is_told() { compose_here logs --no-color aggregator | grep -q 'OOM at container limit'; }
+is_told() { compose_here logs --no-color aggregator | grep -q "$1"; }
 
-a_death_is_told() {
-  docker_here run --rm --network=none --cgroup-parent "/$package_net" --memory 16m busybox /bin/tail /dev/zero
-  until_true 30 alert_is_told || {
+# dies_and_is_told WORDS OPTIONS-AND-COMMAND...: a container, whose alert has these words
+dies_and_is_told() {
+  local words=$1
+  shift
+  docker_here run --rm --network=none --cgroup-parent "/$package_net" "$@" || true
+  until_true 30 is_told "$words" || {
     compose_here logs --no-color --tail 50
     return 1
   }
 }
 
+a_kill_is_told() { dies_and_is_told 'OOM at container limit' --memory 16m busybox /bin/tail /dev/zero; }
+
+a_crash_is_told_with_its_last_lines() {
+  dies_and_is_told 'no database at all' busybox /bin/sh -c 'echo no database at all; exit 3'
+}
+
+# The aggregator alone, with what the quick start says.
+one_line_runs_it() {
+  docker_here run -d --name alone --network=none --read-only --cap-drop ALL -v alone:/var/lib/inquest inquest-aggregator || return
+  until_true 30 docker_here exec alone /inquest incidents
+  local status=$?
+  docker_here logs --tail 20 alone
+  docker_here rm -f alone >/dev/null
+  return "$status"
+}
+
+
 suite_package() {
-  local failed=0 dockerd_pid=''
+  local failed=0 dockerd_pid='' archs
   package_dir=$(mktemp -d) package_net=inquest-package-$$
   package_out=$target/release-archives package_kit=$target/release-kit
   trap stop_dockerd EXIT
   trap 'exit 143' TERM
-  check "release builds and packs" deploy/release --out "$package_out" --kit "$package_kit"
+  archs=$(release_archs)
+  check "release builds and packs $archs" deploy/release --arch "$archs" --out "$package_out" --kit "$package_kit"
+  check "programs are static and of their architecture" programs_are_for "$archs"
   check "archives match their checksums" archives_are_whole
   check "a private dockerd starts" start_dockerd
   check "images are built and small" images_fit
   docker_here image ls --format '{{.Repository}} {{.Size}}'
   check "an image for the victim" import_busybox
   check "compose starts both, and the agent connects" compose_is_up
-  check "a container that dies is told on the aggregator's standard output" a_death_is_told
+  check "a kill is told on the aggregator's standard output" a_kill_is_told
+  check "a crash is told with its last lines" a_crash_is_told_with_its_last_lines
+  check "one line runs the aggregator" one_line_runs_it
   return "$failed"
 }

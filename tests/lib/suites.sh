@@ -50,6 +50,7 @@ suite_lint() {
   local failed=0
   check "Cargo.lock is up to date" cargo metadata --locked --format-version 1 --no-deps
   check "format (cargo fmt --all)" cargo fmt --all -- --check -l --color never
+  check "format of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml -- --check -l --color never
   check "no banned crate" no_crate "$BANNED" --workspace --edges all
   check "the agent stays small" no_crate "$BANNED_IN_AGENT" --package inquest-agent --edges normal
   check "clippy" cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings

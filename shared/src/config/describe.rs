@@ -2,6 +2,8 @@
 //!
 //! Owns the form of the list, for editors, documents and tests. Must not know any schema.
 
+use super::section::env_name;
+
 /// One key that a schema asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -13,8 +15,21 @@ pub struct Key {
     pub default: Option<String>,
     /// Whether it must be given where its section is.
     pub required: bool,
-    /// The environment variable that overrides it; none within lists.
+    /// The environment variable that overrides it; none within lists. For a list or mapping it holds the whole of it as YAML.
     pub env: Option<String>,
+}
+
+impl Key {
+    /// The variable of the list or mapping that this key is or lies in.
+    pub(super) fn whole_variable(&self) -> Option<String> {
+        match self.path.split_once("[]") {
+            Some((list, _)) => Some(env_name(list)),
+            None => self
+                .env
+                .clone()
+                .filter(|_| matches!(self.kind, Kind::List(..) | Kind::Texts)),
+        }
+    }
 }
 
 /// What may stand under a key.

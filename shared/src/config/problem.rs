@@ -50,6 +50,14 @@ impl Problem {
         Self::new(Source::File(place), String::new(), what)
     }
 
+    /// The same of the text of a variable, which has no lines to point to.
+    pub(super) fn of_variable(self, name: String) -> Self {
+        Self {
+            source: Source::Environment(name),
+            ..self
+        }
+    }
+
     /// A byte that is no text; `at` is its place in `bytes`.
     pub(super) fn not_text(bytes: &[u8], at: usize) -> Self {
         let before = String::from_utf8_lossy(bytes.get(..at).unwrap_or_default());

@@ -22,6 +22,8 @@ pub(super) struct Context<'a> {
     pub(super) file: Option<&'a Path>,
     pub(super) flags: &'a BTreeMap<String, String>,
     pub(super) env: &'a BTreeMap<String, String>,
+    /// Lists and mappings that the environment gives, by variable.
+    pub(super) wholes: &'a BTreeMap<String, Node>,
     pub(super) used_flags: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
     pub(super) effective: Effective,
@@ -30,11 +32,12 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(inputs: &'a Inputs) -> Self {
+    pub(super) fn new(inputs: &'a Inputs, wholes: &'a BTreeMap<String, Node>) -> Self {
         Self {
             file: inputs.file.as_deref(),
             flags: &inputs.flags,
             env: &inputs.env,
+            wholes,
             used_flags: BTreeSet::new(),
             problems: Vec::new(),
             effective: Effective::default(),
@@ -51,17 +54,31 @@ pub struct Section<'c, 'a> {
     known: Vec<&'static str>,
     /// Flags and variables address fixed paths, so there are none inside a list.
     overridable: bool,
+    /// The variable that the node is from, instead of the file.
+    variable: Option<String>,
 }
 
 impl<'c, 'a> Section<'c, 'a> {
+    /// Opens the root of a file.
+    pub(super) fn root(context: &'c mut Context<'a>, node: Option<&'a Node>) -> Self {
+        Self::open(context, node, String::new(), true, None)
+    }
+
     /// Opens a node as a section; anything but a mapping is reported.
-    pub(super) fn open(context: &'c mut Context<'a>, node: Option<&'a Node>, path: String, overridable: bool) -> Self {
+    fn open(
+        context: &'c mut Context<'a>,
+        node: Option<&'a Node>,
+        path: String,
+        overridable: bool,
+        variable: Option<String>,
+    ) -> Self {
         let mut section = Self {
             context,
             node,
             path,
             known: Vec::new(),
             overridable,
+            variable,
         };
         if let Some(Node {
             value: value @ (Value::Scalar(_) | Value::List(_)),
@@ -69,8 +86,8 @@ impl<'c, 'a> Section<'c, 'a> {
         }) = node
         {
             let what = format!("found {}; expected a section with keys", value.describe());
-            let path = section.path.clone();
-            section.push(Source::File(*place), path, what);
+            let (source, path) = (section.source(*place), section.path.clone());
+            section.push(source, path, what);
         }
         section
     }
@@ -88,9 +105,8 @@ impl<'c, 'a> Section<'c, 'a> {
             if !self.known.contains(&key.as_str()) {
                 let path = join(&self.path, &shown_key(key));
                 let what = unknown_key(key, &self.known);
-                self.context
-                    .problems
-                    .push(Problem::new(Source::File(*place), path, what));
+                let problem = Problem::new(self.source(*place), path, what);
+                self.context.problems.push(problem);
             }
         }
     }
@@ -130,40 +146,49 @@ impl<'c, 'a> Section<'c, 'a> {
         let shown = default.iter().map(Scalar::show).collect::<Vec<_>>().join(", ");
         let shown = format!("[{shown}]");
         self.describe(key, Kind::List(T::FORM, T::EXPECTED), Some(shown.clone()), false);
-        let Some(node) = self.child(key) else {
+        let Some((node, variable)) = self.whole(key, &path) else {
             let whole = shown.clone();
             self.context.effective.push(path, shown, &whole, Origin::Default);
             return default;
         };
-        let mut values = Vec::new();
-        for (index, item) in self.items(node, &path).iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            if let Some(value) = self.scalar_of::<T>(item, &path) {
-                let origin = self.file_origin(item.place);
-                self.context.effective.push(path, value.show(), &value.whole(), origin);
-                values.push(value);
+        self.reading_from(variable, |section| {
+            let mut values = Vec::new();
+            for (index, item) in section.items(node, &path).iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                if let Some(value) = section.scalar_of::<T>(item, &path) {
+                    let origin = section.origin(item.place);
+                    section
+                        .context
+                        .effective
+                        .push(path, value.show(), &value.whole(), origin);
+                    values.push(value);
+                }
             }
-        }
-        values
+            values
+        })
     }
 
     /// A mapping of free names to texts that may be secret.
     pub(super) fn texts(&mut self, key: &'static str) -> BTreeMap<String, Secret> {
         let path = self.know(key);
         self.describe(key, Kind::Texts, None, false);
-        let Some(node) = self.child(key) else {
+        let Some((node, variable)) = self.whole(key, &path) else {
             return BTreeMap::new();
         };
+        self.reading_from(variable, |section| section.texts_of(node, &path))
+    }
+
+    fn texts_of(&mut self, node: &'a Node, path: &str) -> BTreeMap<String, Secret> {
+        let mut texts = BTreeMap::new();
         let Value::Map(entries) = &node.value else {
             let what = format!("found {}; expected names with texts", node.value.describe());
-            self.push(Source::File(node.place), path, what);
-            return BTreeMap::new();
+            self.push(self.source(node.place), path.to_owned(), what);
+            return texts;
         };
-        let mut texts = BTreeMap::new();
         for (name, _, value) in entries {
-            let path = join(&path, &shown_key(name));
+            let path = join(path, &shown_key(name));
             if let Some(text) = self.scalar_of::<String>(value, &path) {
-                let origin = self.file_origin(value.place);
+                let origin = self.origin(value.place);
                 let shown = "[redacted]".to_owned();
                 self.context.effective.push(path, shown, &text, origin);
                 texts.insert(name.clone(), Secret::new(text));
@@ -176,7 +201,8 @@ impl<'c, 'a> Section<'c, 'a> {
     pub(super) fn section<R>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 'a>) -> R) -> R {
         let path = self.know(key);
         let node = self.child(key);
-        let mut section = Section::open(self.context, node, path, self.overridable);
+        let variable = self.variable.clone();
+        let mut section = Section::open(self.context, node, path, self.overridable, variable);
         let result = read(&mut section);
         section.close();
         result
@@ -202,17 +228,35 @@ impl<'c, 'a> Section<'c, 'a> {
     ) -> Option<Vec<R>> {
         let path = self.know(key);
         if self.context.keys.is_some() {
-            let mut section = Section::open(self.context, None, format!("{path}[]"), false);
+            let mut section = Section::open(self.context, None, format!("{path}[]"), false, None);
             return Some(vec![read(&mut section)]);
         }
-        let node = self.child(key)?;
+        let (node, variable) = self.whole(key, &path)?;
+        let items = self.reading_from(variable.clone(), |section| section.items(node, &path));
         let mut results = Vec::new();
-        for (index, item) in self.items(node, &path).iter().enumerate() {
-            let mut section = Section::open(self.context, Some(item), format!("{path}[{index}]"), false);
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let mut section = Section::open(self.context, Some(item), path, false, variable.clone());
             results.push(read(&mut section));
             section.close();
         }
         Some(results)
+    }
+
+    /// The node of a list or mapping, and the variable that gave it: one in the environment replaces that of the file.
+    fn whole(&self, key: &str, path: &str) -> Option<(&'a Node, Option<String>)> {
+        let variable = env_name(path);
+        match self.context.wholes.get(&variable).filter(|_| self.overridable) {
+            Some(node) => Some((node, Some(variable))),
+            None => Some((self.child(key)?, self.variable.clone())),
+        }
+    }
+
+    fn reading_from<R>(&mut self, variable: Option<String>, read: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.variable, variable);
+        let result = read(self);
+        self.variable = before;
+        result
     }
 
     /// Reports that the value under `key` is readable but wrong.
@@ -228,7 +272,7 @@ impl<'c, 'a> Section<'c, 'a> {
                 .entry(key)
                 .or(self.node)
                 .map_or_else(Place::start, |node| node.place);
-            Source::File(place)
+            self.source(place)
         };
         self.push(source, path, what.to_owned());
     }
@@ -249,11 +293,11 @@ impl<'c, 'a> Section<'c, 'a> {
         }
         let node = self.child(key)?;
         let value = self.scalar_of(node, &path)?;
-        Some((value, self.file_origin(node.place)))
+        Some((value, self.origin(node.place)))
     }
 
     fn scalar_of<T: Scalar>(&mut self, node: &Node, path: &str) -> Option<T> {
-        let source = Source::File(node.place);
+        let source = self.source(node.place);
         if let Value::Scalar(text) = &node.value {
             return self.read(text, source, path);
         }
@@ -277,7 +321,7 @@ impl<'c, 'a> Section<'c, 'a> {
             Value::List(items) => items,
             other => {
                 let what = format!("found {}; expected a list", other.describe());
-                self.push(Source::File(node.place), path.to_owned(), what);
+                self.push(self.source(node.place), path.to_owned(), what);
                 &[]
             }
         }
@@ -314,7 +358,7 @@ impl<'c, 'a> Section<'c, 'a> {
     fn describe(&mut self, key: &str, kind: Kind, default: Option<String>, required: bool) {
         let Some(keys) = &mut self.context.keys else { return };
         let path = join(&self.path, key);
-        let env = (self.overridable && matches!(kind, Kind::Scalar(..))).then(|| env_name(&path));
+        let env = (self.overridable && kind != Kind::Choice).then(|| env_name(&path));
         keys.push(Key {
             path,
             kind,
@@ -324,10 +368,20 @@ impl<'c, 'a> Section<'c, 'a> {
         });
     }
 
-    fn file_origin(&self, place: Place) -> Origin {
-        Origin::File {
-            path: self.context.file.map(Path::to_owned).unwrap_or_default(),
-            line: place.line,
+    fn origin(&self, place: Place) -> Origin {
+        match &self.variable {
+            Some(name) => Origin::Environment(name.clone()),
+            None => Origin::File {
+                path: self.context.file.map(Path::to_owned).unwrap_or_default(),
+                line: place.line,
+            },
+        }
+    }
+
+    fn source(&self, place: Place) -> Source {
+        match &self.variable {
+            Some(name) => Source::Environment(name.clone()),
+            None => Source::File(place),
         }
     }
 

@@ -158,7 +158,7 @@ fn an_unreadable_or_endless_file_is_named() {
     assert!(matches!(read("/dev/zero"), Err(ConfigError::TooLarge { .. })));
 }
 
-/// S2-17. Lists and what is in them have no variable: a list that is put together from two places surprises everybody.
+/// S2-17.
 #[test]
 fn every_single_value_has_an_environment_variable_of_its_own_that_wins() {
     fn check<T: Schema>(example: &str) {
@@ -175,14 +175,15 @@ fn every_single_value_has_an_environment_variable_of_its_own_that_wins() {
             .collect();
         let keys = describe::<T>();
         let named: BTreeMap<&str, &Key> = keys.iter().filter_map(|key| Some((key.env.as_deref()?, key))).collect();
-        let single = |key: &&Key| matches!(key.kind, Kind::Scalar(..)) && !key.path.contains("[]");
+        let own = |key: &&Key| key.kind != Kind::Choice && !key.path.contains("[]");
         assert_eq!(
             named.len(),
-            keys.iter().filter(single).count(),
+            keys.iter().filter(own).count(),
             "two keys share a variable, or one has none"
         );
         assert!(named.len() >= 15, "{named:?}");
-        for (variable, key) in named {
+        let single = |(_, key): &(&str, &Key)| matches!(key.kind, Kind::Scalar(..));
+        for (variable, key) in named.into_iter().filter(single) {
             if key.path == "route.receiver" {
                 continue; // its values are the names of receivers, which only a file has
             }
@@ -231,5 +232,59 @@ proptest::proptest! {
     fn no_text_makes_loading_panic(text in "([a-z_]{1,9}: ?[^\\n]{0,9}\\n){0,5}") {
         drop(agent(&text, &Inputs::default()));
         drop(load_text::<AggregatorConfig>(&text, &Inputs::default()));
+    }
+}
+
+/// S2-17. A list in the environment replaces that of the file as a whole: one put together from two places surprises everybody.
+#[test]
+fn every_list_has_an_environment_variable_that_replaces_it_as_a_whole() {
+    let text = "receivers: [{name: a, stdout: {}}]\nroute: {receiver: a}\ntls: {names: [one, two]}";
+    let receivers =
+        "[{name: b, webhook: {url: \"http://127.0.0.1/b\", headers: {X-Team: shop}}}, {name: c, stdout: {}}]";
+    let inputs = env(&[
+        ("INQUEST_RECEIVERS", receivers),
+        ("INQUEST_ROUTE_RECEIVER", "b"),
+        ("INQUEST_ROUTE_ROUTES", "[{receiver: c}]"),
+        ("INQUEST_TLS_NAMES", "[three]"),
+    ]);
+    let loaded = load_text::<AggregatorConfig>(text, &inputs).unwrap();
+    let names: Vec<&str> = loaded.value.receivers.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["b", "c"]);
+    assert_eq!(loaded.value.tls.names, ["three"]);
+    let origin = |wanted: &str| {
+        let mut all = loaded.effective.iter();
+        let (_, _, origin) = all.find(|(path, ..)| *path == wanted).unwrap();
+        origin.clone()
+    };
+    let of = |variable: &str| Origin::Environment(variable.to_owned());
+    assert_eq!(origin("receivers[1].name"), of("INQUEST_RECEIVERS"));
+    assert_eq!(origin("receivers[0].webhook.headers.X-Team"), of("INQUEST_RECEIVERS"));
+    assert_eq!(origin("route.routes[0].receiver"), of("INQUEST_ROUTE_ROUTES"));
+    assert_eq!(origin("tls.names[0]"), of("INQUEST_TLS_NAMES"));
+}
+
+#[test]
+fn a_list_in_the_environment_that_is_wrong_is_told_with_its_variable_and_its_path() {
+    let wrong = |variable: &str, value: &str| {
+        let inputs = env(&[(variable, value)]);
+        load_text::<AggregatorConfig>("receivers: [{name: a, stdout: {}}]\nroute: {receiver: a}", &inputs)
+            .unwrap_err()
+            .to_string()
+    };
+    for (variable, value, expected) in [
+        (
+            "INQUEST_RECEIVERS",
+            "[{nam: a}]",
+            "environment INQUEST_RECEIVERS: receivers[0].nam: unknown key",
+        ),
+        (
+            "INQUEST_TLS_NAMES",
+            "one",
+            "environment INQUEST_TLS_NAMES: tls.names: found a single value; expected a list",
+        ),
+        ("INQUEST_TLS_NAMES", "[", "environment INQUEST_TLS_NAMES: "),
+    ] {
+        let error = wrong(variable, value);
+        assert!(error.contains(expected), "{error}");
     }
 }
