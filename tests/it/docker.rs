@@ -165,12 +165,7 @@ async fn a_restart_policy_is_one_incident_and_every_run_is_counted_once() -> Res
 /// Docker tells of an end only after it has cleaned up, and not at all while it hangs. Its containerd knows at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_told_while_dockerd_hangs_and_is_the_same_end_afterwards() -> Result<()> {
-    let options = Options {
-        docker: true,
-        containerd: true,
-        ..Options::default()
-    };
-    let world = World::start("dk-hang", &options).await?;
+    let world = world("dk-hang").await?;
     let docker = world.docker()?;
     let script = "while [ ! -e /tmp/go ]; do sleep 0.1; done; echo last words; exit 4";
     docker.run("hung", &[], script)?;

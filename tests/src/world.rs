@@ -180,7 +180,7 @@ impl World {
     /// What was seen instead, with both logs.
     pub async fn wait_connected(&self) -> Result<Node> {
         let runtimes = [
-            ("containerd", self.containerd.is_some()),
+            ("containerd", self.containerd.is_some() || self.docker.is_some()),
             ("docker", self.docker.is_some()),
         ];
         let connected = wait_for("the agent connects", PATIENCE, async || {
@@ -489,7 +489,14 @@ fn write_config(
             format!("containerd: {{socket: [{}]}}", runtime.socket().display()),
             runtime.cgroup_root(),
         ),
-        None => ("containerd: {enabled: false}".to_owned(), scope.path().to_owned()),
+        None => (
+            match docker {
+                // as on a host with Docker: a containerd without CRI, which only tells its events
+                Some(docker) => format!("containerd: {{socket: [{}]}}", docker.containerd_socket().display()),
+                None => "containerd: {enabled: false}".to_owned(),
+            },
+            scope.path().to_owned(),
+        ),
     };
     let docker = match docker {
         Some(docker) => format!("docker: {{socket: [{}]}}", docker.socket().display()),

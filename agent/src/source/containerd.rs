@@ -9,12 +9,17 @@ mod bare;
 mod call;
 pub(super) mod describe;
 pub(super) mod events;
+mod events_only;
 mod feed;
 mod follow;
 mod table;
 mod work;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use inquest_shared::{
     clock::{Clock, UnixNanos},
@@ -25,6 +30,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 
 use super::{
     SourceHealth, SourceState, Statuses,
@@ -35,6 +41,7 @@ use super::{
     redact::Redactor,
 };
 use crate::{host::paths::HostPaths, log_record::LogRecord, observation::Observation};
+use call::CallError;
 use follow::Follower;
 
 /// Name of the source in statuses and metrics.
@@ -134,27 +141,43 @@ impl Containerd {
 
     /// The state after the connection, or without one; `None` when there is nothing to say.
     async fn connect_and_follow(&self, follower: &mut Follower) -> Option<SourceHealth> {
-        let mut refused = None;
+        let (mut refused, mut without_cri) = (None, None);
         for socket in self.sockets.iter().filter(|path| path.exists()) {
-            match call::connect(socket).await {
-                Ok((_, dialect)) if self.is_left_to_docker(&dialect).await => {}
-                Ok((channel, dialect)) => {
+            match self.open(socket).await {
+                Ok((_, Some(dialect))) if self.is_left_to_docker(&dialect).await => {}
+                Ok((channel, Some(dialect))) => {
                     follower.follow(self, channel, &dialect).await;
-                    return Some(SourceHealth::not(
-                        SourceState::Blind,
-                        "connection lost",
-                        "the runtime is restarting or stopped",
-                    ));
+                    return Some(lost());
                 }
                 // Docker's packages bring a containerd without its CRI plugin: another socket may be the right one.
+                Ok((channel, None)) => without_cri = without_cri.or(Some(channel)),
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
+        if let Some(channel) = without_cri {
+            self.docker_settles().await;
+            follower.follow_events(self, channel).await;
+            return Some(lost());
+        }
         match refused {
-            Some(error) => Some(SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy())),
+            Some(error) => Some(blind(&error)),
             None if self.optional => None,
             None => Some(self.absent()),
         }
+    }
+
+    /// A connection, with who answers; nobody when its events are all that it has.
+    async fn open(&self, socket: &Path) -> Result<(Channel, Option<Dialect>), CallError> {
+        let channel = call::connect(socket).await?;
+        match call::identify(channel.clone()).await {
+            Ok(dialect) => Ok((channel, Some(dialect))),
+            Err(error) if error.is_without_cri() && self.events && !self.optional => Ok((channel, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn blind(&self, error: &CallError) {
+        self.statuses.set(self.name, blind(error));
     }
 
     /// dockerd tells its own source more than cri-dockerd tells us, and nothing may be told twice.
@@ -162,10 +185,14 @@ impl Containerd {
         if dialect.runtime != Runtime::CriDockerd {
             return false;
         }
+        self.docker_settles().await;
+        !matches!(self.statuses.state(DOCKER), None | Some(SourceState::Absent))
+    }
+
+    async fn docker_settles(&self) {
         if self.statuses.state(DOCKER).is_none() {
             sleep(DOCKER_SETTLES).await;
         }
-        !matches!(self.statuses.state(DOCKER), None | Some(SourceState::Absent))
     }
 
     fn absent(&self) -> SourceHealth {
@@ -180,4 +207,16 @@ impl Containerd {
             ),
         )
     }
+}
+
+fn lost() -> SourceHealth {
+    SourceHealth::not(
+        SourceState::Blind,
+        "connection lost",
+        "the runtime is restarting or stopped",
+    )
+}
+
+fn blind(error: &CallError) -> SourceHealth {
+    SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy())
 }

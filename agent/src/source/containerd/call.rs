@@ -74,6 +74,12 @@ impl CallError {
         }
     }
 
+    /// Whether something else than CRI v1 answers.
+    #[must_use]
+    pub fn is_without_cri(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if status.code() == Code::Unimplemented)
+    }
+
     /// Whether the runtime says that the thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -83,8 +89,8 @@ impl CallError {
     }
 }
 
-/// Connects and asks who answers.
-pub(super) async fn connect(path: &Path) -> Result<(Channel, Dialect), CallError> {
+/// Connects.
+pub(super) async fn connect(path: &Path) -> Result<Channel, CallError> {
     let target = path.to_owned();
     let connector = service_fn(move |_: Uri| {
         let target = target.clone();
@@ -92,15 +98,18 @@ pub(super) async fn connect(path: &Path) -> Result<(Channel, Dialect), CallError
     });
     // The authority is required by HTTP/2 and means nothing on a socket.
     let endpoint = Endpoint::from_static("http://localhost").connect_timeout(DEADLINE);
-    let channel = endpoint
+    endpoint
         .connect_with_connector(connector)
         .await
-        .map_err(|error| connect_error(path, &error))?;
-    let version = version(channel.clone()).await?;
-    let dialect = Dialect::of(&version).ok_or_else(|| CallError::Unknown {
+        .map_err(|error| connect_error(path, &error))
+}
+
+/// Asks who answers.
+pub(super) async fn identify(channel: Channel) -> Result<Dialect, CallError> {
+    let version = version(channel).await?;
+    Dialect::of(&version).ok_or_else(|| CallError::Unknown {
         name: clean_name(&version.runtime_name),
-    })?;
-    Ok((channel, dialect))
+    })
 }
 
 /// Who answers; the cheapest call there is.

@@ -31,7 +31,7 @@ use crate::{
     host::procfs,
     observation::{Container, Exit, Observation},
     source::{
-        SourceHealth, SourceState,
+        SourceHealth,
         cri::{Dialect, Runtime},
         kill_counter::announce,
         log_tail::{Tail, read_tail},
@@ -81,6 +81,11 @@ impl Follower {
     /// Whether a list was taken since the last call.
     pub(super) fn take_live(&mut self) -> bool {
         std::mem::take(&mut self.live)
+    }
+
+    /// The runtime answers.
+    pub(super) const fn set_live(&mut self) {
+        self.live = true;
     }
 
     /// Follows one connection until it is lost.
@@ -140,7 +145,7 @@ impl Follower {
         true
     }
 
-    async fn on_event(&mut self, source: &Containerd, event: RuntimeEvent) {
+    pub(super) async fn on_event(&mut self, source: &Containerd, event: RuntimeEvent) {
         match event {
             RuntimeEvent::Started { id, pid } if !self.table.is_sandbox(&id) => {
                 if let Some(entry) = self.table.entry(&id) {
@@ -296,8 +301,7 @@ impl Follower {
 
     /// A call failed. A runtime that hangs may go on later over the same connection; any other failure means a new one.
     fn on_silence(&self, source: &Containerd, error: &CallError) -> bool {
-        let blind = SourceHealth::not(SourceState::Blind, error.to_string(), error.remedy());
-        source.statuses.set(source.name, blind);
+        source.blind(error);
         matches!(error, CallError::Deadline { .. })
     }
 
