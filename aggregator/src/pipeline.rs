@@ -9,6 +9,7 @@ mod ids;
 mod intake;
 mod lanes;
 mod metrics;
+mod settled;
 mod writer;
 
 use inquest_shared::clock::UnixNanos;
@@ -18,6 +19,7 @@ pub use ack::{AckNews, AckSink, AckTracker, Overdraw, WINDOW_BYTES};
 pub use ids::{Ids, monotonic_ids};
 pub use intake::{BUDGET_BYTES, Intake, Received, Stopped, Submission};
 pub use metrics::PipelineMetrics;
+pub use settled::digest;
 pub use writer::{Parts, Pipeline};
 
 use crate::record::{Notice, OutboxRow};

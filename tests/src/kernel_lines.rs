@@ -16,6 +16,9 @@ const DEVICE: &str = "/dev/kmsg";
 /// How user space may write: `ratelimit` by default (`Documentation/admin-guide/sysctl/kernel.rst`).
 const MODE: &str = "/proc/sys/kernel/printk_devkmsg";
 
+/// Lines of one group, when a pace is kept.
+const GROUP: u32 = 100;
+
 /// The kernel log, open for writing without a limit; the limit is put back on drop.
 #[derive(Debug)]
 pub struct KernelLines {
@@ -42,6 +45,24 @@ impl KernelLines {
     pub fn flood(&mut self, lines: u32) -> Result<Duration> {
         let begun = Instant::now();
         for n in 0..lines {
+            write_record(&mut self.device, n)?;
+        }
+        Ok(begun.elapsed())
+    }
+}
+
+impl KernelLines {
+    /// Writes lines in groups, evenly over a time. Gives how long it took: more where the kernel is slower than that.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn spread(&mut self, lines: u32, over: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        for n in 0..lines {
+            if n % GROUP == 0 {
+                let due = over.mul_f64(f64::from(n) / f64::from(lines));
+                std::thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
             write_record(&mut self.device, n)?;
         }
         Ok(begun.elapsed())

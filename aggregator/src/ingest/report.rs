@@ -2,14 +2,15 @@
 //!
 //! Owns the conversation and its end. Must not know what happens to findings: the writer settles them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use inquest_proto::ingest::v1::{
-    Ack, FindingBatch, Hello, ReportRequest, ReportResponse, SequencedFinding, Welcome, report_request, report_response,
+    self as pb, Ack, FindingBatch, Hello, ReportRequest, ReportResponse, SequencedFinding, Welcome, report_request,
+    report_response,
 };
 use inquest_shared::{
     failpoint::{self, Point},
-    model::Finding,
+    model::{Finding, Key},
     wire::MAX_FINDING_BYTES,
 };
 use tokio::{
@@ -26,7 +27,7 @@ use super::{
     visitor::Visitor,
 };
 use crate::{
-    pipeline::{AckSink, Overdraw, Received, Stopped, Submission, WINDOW_BYTES},
+    pipeline::{AckSink, Overdraw, Received, Stopped, Submission, WINDOW_BYTES, digest},
     record::NodeIdentity,
 };
 
@@ -205,6 +206,16 @@ async fn tell(answers: &Answers, message: report_response::Message) -> Result<()
         .map_err(|_| End::peer_left())
 }
 
+/// What a received finding is worth.
+enum Worth {
+    /// To be stored, with its digest.
+    New(Box<Finding>, Key),
+    /// Stored a short while ago, exactly as it is.
+    Settled,
+    /// Refused, for this reason.
+    Nothing(&'static str),
+}
+
 struct Stream<'a> {
     shared: &'a Shared,
     node: Arc<NodeIdentity>,
@@ -263,54 +274,76 @@ impl Stream<'_> {
             return Err(End::with("epoch", status));
         }
         failpoint::reach(Point::IngestReceived);
-        let findings = self.sift(batch.findings)?;
-        let sum = findings
-            .iter()
-            .map(|(_, _, bytes)| u32::try_from(*bytes).unwrap_or(u32::MAX))
-            .sum();
+        let mut findings = self.sift(batch.findings)?;
         if findings.is_empty() {
             return Ok(());
         }
+        let sum = findings
+            .iter()
+            .map(|received| u32::try_from(received.bytes).unwrap_or(u32::MAX))
+            .sum();
         // In one piece: streams that each held a part and waited for the rest could block each other for ever.
         let mut budget = self.shared.ingest.intake.reserve(sum).await?;
-        let mut received = Vec::with_capacity(findings.len());
-        for (seq, finding, bytes) in findings {
-            let part = usize::try_from(bytes).ok().and_then(|bytes| budget.split(bytes));
-            received.push(Received {
-                seq,
-                finding,
-                bytes,
-                permit: part,
-            });
+        for received in &mut findings {
+            let bytes = usize::try_from(received.bytes).ok();
+            received.permit = bytes.and_then(|bytes| budget.split(bytes));
         }
         let (node, sink) = (Arc::clone(&self.node), Arc::clone(&self.sink));
         Ok(self
             .shared
             .ingest
             .intake
-            .submit(Submission {
-                node,
-                sink,
-                findings: received,
-            })
+            .submit(Submission { node, sink, findings })
             .await?)
     }
 
     /// Checks numbers, credit and meaning of each; what is left is worth storing.
-    fn sift(&self, findings: Vec<SequencedFinding>) -> Result<Vec<(u64, Finding, u64)>, End> {
+    fn sift(&self, findings: Vec<SequencedFinding>) -> Result<Vec<Received>, End> {
         let mut usable = Vec::with_capacity(findings.len());
+        let (mut repeats, mut repeated_bytes) = (BTreeSet::new(), 0_u64);
         for SequencedFinding { seq, finding } in findings {
             let size = finding.as_ref().map_or(0, prost::Message::encoded_len);
             let bytes = u64::try_from(size).unwrap_or(u64::MAX);
             self.sink
                 .receive(seq, bytes)
                 .map_err(|overdraw| self.broken(overdraw))?;
-            match valid(finding, size) {
-                Ok(finding) => usable.push((seq, finding, bytes)),
-                Err(reason) => self.refuse(seq, bytes, reason),
+            match self.judge(finding, size) {
+                Worth::New(finding, digest) => usable.push(Received {
+                    seq,
+                    finding: *finding,
+                    digest,
+                    bytes,
+                    permit: None,
+                }),
+                Worth::Settled => {
+                    repeats.insert(seq);
+                    repeated_bytes = repeated_bytes.saturating_add(bytes);
+                }
+                Worth::Nothing(reason) => self.refuse(seq, bytes, reason),
             }
         }
+        if !repeats.is_empty() {
+            self.shared.ingest.intake.repeated(repeats.len());
+            self.sink.settle(&repeats, repeated_bytes);
+        }
         Ok(usable)
+    }
+
+    fn judge(&self, finding: Option<pb::Finding>, size: usize) -> Worth {
+        let Some(finding) = finding else {
+            return Worth::Nothing("missing");
+        };
+        if size > MAX_FINDING_BYTES {
+            return Worth::Nothing("too_large");
+        }
+        let digest = digest(&self.node, &finding);
+        if self.shared.ingest.intake.is_settled(&digest) {
+            return Worth::Settled;
+        }
+        match Finding::try_from(finding) {
+            Ok(finding) => Worth::New(Box::new(finding), digest),
+            Err(error) => Worth::Nothing(reason_of(&error)),
+        }
     }
 
     fn broken(&self, overdraw: Overdraw) -> End {
@@ -352,13 +385,4 @@ impl Stream<'_> {
         }
         Ok(())
     }
-}
-
-/// The finding, or why it means nothing.
-fn valid(finding: Option<inquest_proto::ingest::v1::Finding>, size: usize) -> Result<Finding, &'static str> {
-    let finding = finding.ok_or("missing")?;
-    if size > MAX_FINDING_BYTES {
-        return Err("too_large");
-    }
-    Finding::try_from(finding).map_err(|error| reason_of(&error))
 }

@@ -188,6 +188,23 @@ async fn a_replay_after_a_reconnect_makes_no_duplicate() {
     second.send(2, &crash("web", 1)).await;
     second.acked(2).await;
     assert_eq!(world.memory().disk().occurrences.len(), 1);
+    assert!(world.metric("inquest_findings_repeated_total 2"));
+    let mut newer = crash("web", 1);
+    (newer.revision, newer.subject.image) = (1, "img:2".to_owned());
+    second.send(3, &newer).await;
+    second.acked(3).await;
+    let images = |world: &World| -> Vec<String> {
+        let disk = world.memory().disk();
+        disk.occurrences
+            .values()
+            .map(|o| o.finding.subject.image.clone())
+            .collect()
+    };
+    assert_eq!(
+        images(&world),
+        ["img:2"],
+        "a newer version of what was settled is taken"
+    );
     assert_eq!(agent.talk(6).await.welcome.acked_seq, 0, "another epoch starts anew");
 }
 

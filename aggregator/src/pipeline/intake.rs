@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use inquest_shared::model::{Finding, Incident};
+use inquest_shared::model::{Finding, Incident, Key};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 
-use super::{AckSink, PipelineMetrics};
+use super::{AckSink, PipelineMetrics, settled::Settled};
 use crate::record::NodeIdentity;
 
 /// Bytes of findings in memory between the streams and the disk, of all agents together. At the limit streams are not
@@ -27,6 +27,8 @@ pub struct Received {
     pub seq: u64,
     /// What the agent concludes.
     pub finding: Finding,
+    /// Digest of what was sent.
+    pub digest: Key,
     /// Encoded size, which is given back as credit.
     pub bytes: u64,
     /// Its part of the global budget; dropping it gives it back.
@@ -49,6 +51,7 @@ pub struct Submission {
 pub struct Intake {
     queue: mpsc::Sender<Submission>,
     budget: Arc<Semaphore>,
+    settled: Arc<Settled>,
     changes: broadcast::Sender<Arc<Incident>>,
     metrics: PipelineMetrics,
 }
@@ -63,6 +66,7 @@ impl Intake {
             Self {
                 queue,
                 budget: Arc::new(Semaphore::new(BUDGET_BYTES)),
+                settled: Arc::default(),
                 changes,
                 metrics,
             },
@@ -78,6 +82,23 @@ impl Intake {
         let budget = Arc::clone(&self.budget);
         let permit = budget.acquire_many_owned(bytes).await.map_err(|_| Stopped)?;
         Ok(permit)
+    }
+
+    /// Whether exactly this finding was committed a short while ago, so that nothing has to be done again.
+    #[must_use]
+    pub fn is_settled(&self, digest: &Key) -> bool {
+        self.settled.holds(digest)
+    }
+
+    /// Counts findings that were settled before.
+    pub fn repeated(&self, findings: usize) {
+        self.metrics.took(findings);
+        self.metrics.committed(findings, 0);
+    }
+
+    /// Where the writer notes what it has committed.
+    pub(super) fn settled(&self) -> Arc<Settled> {
+        Arc::clone(&self.settled)
     }
 
     /// Hands findings in; waits while the queue is full. Findings count as received once they have their place: a

@@ -99,6 +99,7 @@ impl<S: Store> Bench<S> {
             let permit = Some(self.intake.reserve(100).await.unwrap());
             received.push(Received {
                 seq: *seq,
+                digest: super::digest(node, &finding.into()),
                 finding: finding.clone(),
                 bytes: 100,
                 permit,

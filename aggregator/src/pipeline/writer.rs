@@ -23,6 +23,7 @@ use super::{
     intake::Budget,
     lanes::{BATCH, Item, Lanes},
     metrics::{Outcome, whole},
+    settled::Settled,
 };
 use crate::{
     engine::{Delta, Engine, Rules},
@@ -63,6 +64,7 @@ pub struct Pipeline {
     engine: Engine,
     intake: mpsc::Receiver<Submission>,
     budget: Budget,
+    remembered: Arc<Settled>,
     changes: broadcast::Sender<Arc<Incident>>,
     lanes: Lanes,
     backoff: Backoff,
@@ -95,6 +97,7 @@ impl Pipeline {
             parts,
             engine,
             budget: intake.budget(),
+            remembered: intake.settled(),
             intake: queue,
             changes,
             lanes: Lanes::default(),
@@ -236,6 +239,7 @@ impl Pipeline {
         delta.incidents = commit.incidents;
         self.new_rules = None;
         self.settled(&delta, &groups, taken, fresh);
+        self.remembered.add(settled.iter().map(|item| item.received.digest));
         Ok(taken)
     }
 

@@ -24,6 +24,8 @@ use crate::{
 
 /// Lines of a round.
 const LINES: u32 = 20_000;
+/// Time of a round: as fast as kernels were seen to write in a storm, not as fast as a loop can.
+const OVER: Duration = Duration::from_millis(100);
 /// Between rounds.
 const REST: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,7 +111,7 @@ async fn at_end(installation: &Installation) -> Result<(ReaderCounters, u64)> {
 
 async fn flood(installation: &Installation, lines: &mut KernelLines) -> Result<Round> {
     let (before, first) = at_end(installation).await?;
-    let took = lines.flood(LINES)?;
+    let took = lines.spread(LINES, OVER)?;
     let begun = Instant::now();
     let expected = before.position() + u64::from(LINES);
     let deadline = begun + PATIENCE;
