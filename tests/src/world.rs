@@ -1,14 +1,9 @@
 //! A whole installation on this host: aggregator, agent, a strict webhook receiver and, when asked for, a private
 //! containerd. Every part is the real program; each can be killed, frozen and started again.
 
-use std::{
-    fs,
-    io::Write as _,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::Command,
-    time::Duration,
-};
+mod config;
+
+use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use inquest_cli::sandbox::{BareCgroup, Containerd};
@@ -21,6 +16,7 @@ use inquest_proto::{
 };
 use tonic::transport::Channel;
 
+use self::config::Surroundings;
 use crate::{Dockerd, Process, TestDir, Webhook, bin, free_port, wait_for};
 
 /// How long a healthy part may take on a busy machine.
@@ -118,8 +114,14 @@ impl World {
             true => Some(start_docker(&dir, containerd.as_ref(), &scope).await?),
             false => None,
         };
-        let runtimes = (containerd.as_ref(), docker.as_ref());
-        write_config(&dir, ports, &webhook, runtimes, &scope, options)?;
+        let surroundings = Surroundings {
+            ports,
+            webhook: &webhook.url(),
+            containerd: containerd.as_ref(),
+            docker: docker.as_ref(),
+            scope: &scope,
+        };
+        surroundings.write(&dir, options)?;
         let through = options.through.clone();
         let aggregator = spawn(Program::Aggregator, &dir, &through, None)?;
         let agent = spawn(Program::Agent, &dir, &through, None)?;
@@ -452,77 +454,4 @@ async fn start_docker(dir: &TestDir, containerd: Option<&Containerd>, scope: &Ba
     let socket = containerd.map(Containerd::socket);
     let docker = Dockerd::start(&folder, &parent, socket.as_deref()).await;
     docker.context("private dockerd")
-}
-
-fn write_config(
-    dir: &TestDir,
-    ports: Ports,
-    webhook: &Webhook,
-    (containerd, docker): (Option<&Containerd>, Option<&Dockerd>),
-    scope: &BareCgroup,
-    options: &Options,
-) -> Result<()> {
-    let root = dir.path().display();
-    let ingest = options
-        .ingest
-        .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, ports.ingest).into());
-    fs::write(dir.join("bootstrap"), "a bootstrap secret of this world")?;
-    fs::write(dir.join("webhook-secret"), WEBHOOK_SECRET)?;
-    let aggregator = format!(
-        "cluster: {{name: test}}\n\
-         listen: {{ingest: \"{}\", api: \"127.0.0.1:{}\", status: \"127.0.0.1:{}\"}}\n\
-         data_dir: {root}/data\n\
-         enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
-         route: {}\n\
-         receivers:\n  - name: hook\n    webhook:\n      url: {}\n      secret_file: {root}/webhook-secret\n{}\n{}\n",
-        ingest,
-        ports.api,
-        ports.aggregator_status,
-        options.route.as_deref().unwrap_or("{receiver: hook}"),
-        webhook.url(),
-        indent(&options.webhook_extra, 6),
-        options.aggregator_extra,
-    );
-    fs::write(dir.join("aggregator.yaml"), aggregator)?;
-    let (containerd, scope) = match containerd {
-        Some(runtime) => (
-            format!("containerd: {{socket: [{}]}}", runtime.socket().display()),
-            runtime.cgroup_root(),
-        ),
-        None => (
-            match docker {
-                // as on a host with Docker: a containerd without CRI, which only tells its events
-                Some(docker) => format!("containerd: {{socket: [{}]}}", docker.containerd_socket().display()),
-                None => "containerd: {enabled: false}".to_owned(),
-            },
-            scope.path().to_owned(),
-        ),
-    };
-    let docker = match docker {
-        Some(docker) => format!("docker: {{socket: [{}]}}", docker.socket().display()),
-        None => "docker: {enabled: false}".to_owned(),
-    };
-    let state = options.agent_state.clone().unwrap_or_else(|| dir.join("agent"));
-    let agent = format!(
-        "node: {{name: n1}}\n\
-         aggregator: {{address: \"{}\", {}ca_file: {root}/data/ca/ca.crt}}\n\
-         enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
-         state_dir: {}\n\
-         sources:\n  {containerd}\n  {docker}\n  cgroup: {{scope: {scope}}}\n\
-         listen: {{status: \"127.0.0.1:{}\"}}\n{}\n",
-        options.agent_reaches.unwrap_or(ingest),
-        options.agent_uplink,
-        state.display(),
-        ports.agent_status,
-        options.agent_extra,
-    );
-    fs::write(dir.join("agent.yaml"), agent)?;
-    Ok(())
-}
-
-fn indent(text: &str, by: usize) -> String {
-    text.lines()
-        .map(|line| format!("{:by$}{line}", ""))
-        .collect::<Vec<_>>()
-        .join("\n")
 }

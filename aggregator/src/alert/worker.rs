@@ -24,7 +24,7 @@ use crate::record::OutboxRow;
 use crate::store::{Store, StoreError};
 
 /// Most attempts at the same time: a receiver that takes seconds to answer still takes several incidents at once.
-const MAX_IN_FLIGHT: usize = 8;
+pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// Rows read from the store at once.
 pub(super) const PAGE: u32 = 256;
 /// Wait after a failure of the store.
@@ -97,12 +97,13 @@ impl Worker {
                 read_after = Instant::now() + STORE_PAUSE;
             }
             self.launch(&mut flights, &token);
+            let next_look = self.next_look(flights.len(), read_after);
             tokio::select! {
                 () = token.cancelled() => {}
                 () = self.wake.notified() => {}
                 // An attempt does not panic: what it calls is caught.
                 Some(_) = flights.join_next() => {}
-                () = self.pause(read_after) => {}
+                () = pause(next_look) => {}
             }
         }
         while flights.join_next().await.is_some() {}
@@ -136,18 +137,14 @@ impl Worker {
         }
     }
 
-    /// Sleeps until the next row is due or the store may be read again.
-    async fn pause(&self, read_after: Instant) {
-        let at = {
-            let backlog = self.backlog();
-            let reading = backlog.wants_reading().then_some(read_after);
-            let due = self.notifier().and_then(|_| backlog.next_due(Instant::now()));
-            [due, reading].into_iter().flatten().min()
-        };
-        match at {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
-        }
+    /// When the next row is due or the store may be read again. While no further attempt may run, a row that is due waits for
+    /// the end of one and not for a time.
+    pub(super) fn next_look(&self, in_flight: usize, read_after: Instant) -> Option<Instant> {
+        let backlog = self.backlog();
+        let reading = backlog.wants_reading().then_some(read_after);
+        let may_start = in_flight < MAX_IN_FLIGHT && self.notifier().is_some();
+        let due = may_start.then(|| backlog.next_due(Instant::now())).flatten();
+        [due, reading].into_iter().flatten().min()
     }
 
     async fn attempt(self: Arc<Self>, job: Job, notifier: Arc<dyn Notifier>, token: CancellationToken) {
@@ -316,6 +313,13 @@ impl Worker {
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn pause(until: Option<Instant>) {
+    match until {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -132,6 +132,18 @@ impl<'a> Batch<'a> {
         self.new_rules = true;
     }
 
+    /// Folds a version of a finding, as [`Event::Finding`] does.
+    pub fn arrive(
+        &mut self,
+        node: &NodeIdentity,
+        finding: &Finding,
+        now: UnixNanos,
+        ids: &mut dyn FnMut(UnixNanos) -> Ulid,
+    ) {
+        let now = self.pass_time(now);
+        self.finding(node, finding, now, ids);
+    }
+
     fn finding(
         &mut self,
         node: &NodeIdentity,
@@ -162,16 +174,17 @@ impl<'a> Batch<'a> {
             .filter_map(|kill| self.overlay.occurrence(node, *kill));
         let kills = cited.map(|kill| &kill.finding);
         let arrival = Arrival::new(node, before.as_ref().map(|b| &b.finding), &stored.finding, kills);
-        stored.incident = match stored.incident {
+        let incident = match stored.incident {
             Some(id) => self.known(id, &arrival, now),
             None if stored.finding.discovery == Discovery::Lookback => None,
             None => self.new_event(&arrival, now, ids),
         };
+        stored.incident = incident;
         self.overlay.store(stored);
     }
 
     /// Another version of a finding that an incident has. Returns the incident that has it now.
-    fn known(&mut self, id: Ulid, arrival: &Arrival, now: UnixNanos) -> Option<Ulid> {
+    fn known(&mut self, id: Ulid, arrival: &Arrival<'_>, now: UnixNanos) -> Option<Ulid> {
         let Some(mut incident) = self.overlay.take(id) else {
             return Some(id);
         };
@@ -190,8 +203,13 @@ impl<'a> Batch<'a> {
     }
 
     /// First version of a finding, or the first that is trouble. Returns the incident that counts it.
-    fn new_event(&mut self, arrival: &Arrival, now: UnixNanos, ids: &mut dyn FnMut(UnixNanos) -> Ulid) -> Option<Ulid> {
-        let target = Identity::of(&arrival.node, &arrival.finding.subject);
+    fn new_event(
+        &mut self,
+        arrival: &Arrival<'_>,
+        now: UnixNanos,
+        ids: &mut dyn FnMut(UnixNanos) -> Ulid,
+    ) -> Option<Ulid> {
+        let target = Identity::of(arrival.node, &arrival.finding.subject);
         if let Some(incident) = self.related(&target, arrival, now) {
             return Some(self.join(incident, arrival, now));
         }
@@ -215,26 +233,26 @@ impl<'a> Batch<'a> {
 
     /// An incident that has part of this event already: a kill that this exit cites, or the exit that cites this kill.
     /// It gets the rest of the event even when it has resolved or is not the one of the workload.
-    fn related(&mut self, target: &Identity, arrival: &Arrival, now: UnixNanos) -> Option<Incident> {
+    fn related(&mut self, target: &Identity, arrival: &Arrival<'_>, now: UnixNanos) -> Option<Incident> {
         let key = arrival.finding.key;
         let of_kill = arrival.finding.cites.iter().find_map(|kill| {
-            let id = self.overlay.occurrence(&arrival.node, *kill)?.incident?;
+            let id = self.overlay.occurrence(arrival.node, *kill)?.incident?;
             let held = self.overlay.get(id)?;
-            (identity::may_hold(held, target) && !counting::is_further(held, &arrival.finding)).then_some(id)
+            (identity::may_hold(held, target) && !counting::is_further(held, arrival.finding)).then_some(id)
         });
         let id = of_kill.or_else(|| {
             let held = self.overlay.find(target, &self.rules, now)?;
-            (!counting::is_further(held, &arrival.finding)).then_some(held.id)
+            (!counting::is_further(held, arrival.finding)).then_some(held.id)
         });
         let id = id.or_else(|| {
             let lost = target.workload.container.is_empty();
-            lost.then(|| self.overlay.citing(&arrival.node, key)).flatten()
+            lost.then(|| self.overlay.citing(arrival.node, key)).flatten()
         });
         self.overlay.take(id?)
     }
 
     /// Adds the rest of an event to the incident that has a part of it.
-    fn join(&mut self, incident: Incident, arrival: &Arrival, now: UnixNanos) -> Ulid {
+    fn join(&mut self, incident: Incident, arrival: &Arrival<'_>, now: UnixNanos) -> Ulid {
         let (mut incident, moved) = self.rehome(incident, arrival, now);
         if moved {
             self.overlay.move_kills(arrival, incident.id);
@@ -248,8 +266,8 @@ impl<'a> Batch<'a> {
     /// An event that was put down to its node, as its container was not known yet, moves to its workload: into the open
     /// incident of the workload if there is one (the younger is closed and points to it), else by giving the incident
     /// its true subject. Returns the incident to go on with, and whether it is another one.
-    fn rehome(&mut self, mut incident: Incident, arrival: &Arrival, now: UnixNanos) -> (Incident, bool) {
-        let target = Identity::of(&arrival.node, &arrival.finding.subject);
+    fn rehome(&mut self, mut incident: Incident, arrival: &Arrival<'_>, now: UnixNanos) -> (Incident, bool) {
+        let target = Identity::of(arrival.node, &arrival.finding.subject);
         if identity::is_node(&target.workload) || !identity::may_move(&incident) {
             return (incident, false);
         }

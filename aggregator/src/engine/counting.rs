@@ -72,7 +72,7 @@ pub(super) fn cite(incident: &mut Incident, exit: &Finding) {
 }
 
 /// Takes back what [`count`] did.
-pub(super) fn uncount(incident: &mut Incident, arrival: &Arrival) {
+pub(super) fn uncount(incident: &mut Incident, arrival: &Arrival<'_>) {
     let counts = match arrival.finding.kind {
         FindingKind::Exit => true,
         FindingKind::Kill | FindingKind::UnexplainedKills => incident
@@ -88,7 +88,7 @@ pub(super) fn uncount(incident: &mut Incident, arrival: &Arrival) {
 }
 
 /// Counts exits by code; a richer version of an exit may correct its code.
-pub(super) fn note_code(incident: &mut Incident, arrival: &Arrival, first: bool) {
+pub(super) fn note_code(incident: &mut Incident, arrival: &Arrival<'_>, first: bool) {
     let before = arrival.code_before.filter(|_| !first);
     let code = arrival.code();
     if before == code {

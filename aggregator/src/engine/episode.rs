@@ -33,7 +33,7 @@ pub(super) enum Entry {
 }
 
 /// An incident without occurrences; [`attach`] adds the first.
-pub(super) fn open(identity: &Identity, arrival: &Arrival, id: Ulid, now: UnixNanos) -> Incident {
+pub(super) fn open(identity: &Identity, arrival: &Arrival<'_>, id: Ulid, now: UnixNanos) -> Incident {
     let (verdict, at) = (arrival.verdict, arrival.finding.observed_at);
     Incident {
         id,
@@ -76,7 +76,7 @@ pub(super) fn may_reopen(incident: &Incident, rules: &Rules, now: UnixNanos) -> 
 }
 
 /// Begins a new episode; [`attach`] adds the event that begins it.
-pub(super) fn reopen(incident: &mut Incident, arrival: &Arrival, now: UnixNanos) {
+pub(super) fn reopen(incident: &mut Incident, arrival: &Arrival<'_>, now: UnixNanos) {
     incident.state = IncidentState::Open;
     incident.resolved_at = None;
     incident.reopened = incident.reopened.saturating_add(1);
@@ -86,7 +86,7 @@ pub(super) fn reopen(incident: &mut Incident, arrival: &Arrival, now: UnixNanos)
 /// Adds an arrival and says what people are to be told.
 pub(super) fn attach(
     incident: &mut Incident,
-    arrival: &Arrival,
+    arrival: &Arrival<'_>,
     entry: Entry,
     rules: &Rules,
     now: UnixNanos,
@@ -154,13 +154,13 @@ fn further_notice(
 }
 
 /// Counts and lists; nothing here depends on the order of arrival.
-fn tally(incident: &mut Incident, arrival: &Arrival, entry: Entry) {
+fn tally(incident: &mut Incident, arrival: &Arrival<'_>, entry: Entry) {
     let occurrences = incident.occurrences;
     let first = entry != Entry::Known;
     if first {
-        counting::count(incident, &arrival.finding);
+        counting::count(incident, arrival.finding);
     } else {
-        counting::cite(incident, &arrival.finding);
+        counting::cite(incident, arrival.finding);
     }
     counting::note_code(incident, arrival, first);
     incident.looping |= counting::exits(incident) >= LOOP_EXITS;
@@ -216,7 +216,7 @@ pub(super) fn resolve(incident: &mut Incident, now: UnixNanos) -> TransitionKind
 
 /// Takes out a finding that turned out to be no trouble before anybody was told. Returns whether nothing is left of the
 /// episode.
-pub(super) fn withdraw(incident: &mut Incident, arrival: &Arrival) -> bool {
+pub(super) fn withdraw(incident: &mut Incident, arrival: &Arrival<'_>) -> bool {
     counting::uncount(incident, arrival);
     incident.occurrences == 0 || (incident.transition > 0 && incident.latest.key == arrival.finding.key)
 }

@@ -7,7 +7,7 @@ use inquest_shared::{cause, model::Occurrence};
 use super::arrival::Arrival;
 
 /// Lets the latest event follow an arrival. Returns whether the arrival is now part of it.
-pub(super) fn follow(latest: &mut Occurrence, arrival: &Arrival) -> bool {
+pub(super) fn follow(latest: &mut Occurrence, arrival: &Arrival<'_>) -> bool {
     let same_node = latest.node_name == arrival.node.name;
     if same_node && latest.cites.contains(&arrival.finding.key) {
         add(latest, arrival);
@@ -29,7 +29,7 @@ pub(super) fn follow(latest: &mut Occurrence, arrival: &Arrival) -> bool {
 }
 
 /// A kill that the latest exit cites tells more about it.
-fn add(latest: &mut Occurrence, kill: &Arrival) {
+fn add(latest: &mut Occurrence, kill: &Arrival<'_>) {
     latest.subject.merge(&kill.subject);
     latest.evidence.merge(&kill.evidence);
     latest.verdict = cause::judge(&latest.evidence);

@@ -29,6 +29,11 @@ pub(super) fn identity(incident: &Incident) -> Identity {
     }
 }
 
+/// Whether an incident has this identity.
+pub(super) fn is_of(incident: &Incident, identity: &Identity) -> bool {
+    incident.cluster == identity.cluster && incident.workload == identity.workload
+}
+
 /// Whether the engine needs an incident: it is open, or people were told of it and it may reopen.
 fn is_live(incident: &Incident) -> bool {
     let open = incident.state == IncidentState::Open;

@@ -67,17 +67,9 @@ pub(super) fn fold(
         if taken > 0 && start.elapsed() >= BUDGET {
             break;
         }
-        let (node, finding) = (NodeIdentity::clone(&item.node), item.received.finding.clone());
-        fresh = fresh.saturating_add(usize::from(seen.insert((node.uid.clone(), finding.key))));
-        batch.fold(
-            Event::Finding {
-                node,
-                finding,
-                known: None,
-            },
-            now,
-            ids,
-        );
+        let finding = &item.received.finding;
+        fresh = fresh.saturating_add(usize::from(seen.insert((item.node.uid.clone(), finding.key))));
+        batch.arrive(&item.node, finding, now, ids);
         taken = taken.saturating_add(1);
     }
     batch.fold(Event::Tick, now, ids);

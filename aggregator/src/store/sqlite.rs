@@ -47,6 +47,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Source: SQLite documentation, "PRAGMA journal_size_limit".
 const WAL_KEPT_BYTES: &str = "16777216";
 
+/// Pages in the write-ahead log after which it is copied into the database, so that a page that is written many times in a
+/// burst is copied once: as much as is kept of the log. Source: SQLite documentation, "PRAGMA wal_autocheckpoint" (1,000).
+const CHECKPOINT_PAGES: &str = "4000";
+/// Pages that the writer keeps in memory; a negative number is KiB. Source: SQLite documentation, "PRAGMA cache_size" (2 MiB).
+const WRITER_CACHE_KIB: &str = "-16384";
+
 /// One SQLite database, held by this process alone.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -170,6 +176,8 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", WAL_KEPT_BYTES)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("cache_size", WRITER_CACHE_KIB)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging()
 }

@@ -9,7 +9,10 @@ use inquest_shared::model::{DeliveryState, TransitionKind};
 use tokio::time::Instant;
 
 use super::*;
-use crate::alert::sample::{AT, row};
+use crate::alert::{
+    sample::{AT, row},
+    worker::MAX_IN_FLIGHT,
+};
 use crate::notify::Outcome;
 use crate::record::Commit;
 use fake::{FakeStore, Script};
@@ -117,6 +120,21 @@ async fn an_alert_goes_out_at_once_and_costs_one_write_afterwards() {
     bench.pass(secs(1)).await;
     let store = bench.stop().await;
     assert_eq!(store.history(1), [(DeliveryState::Delivered, 1)]);
+}
+
+/// A worker that looked again and again meanwhile would take a whole core while a receiver is slow.
+#[tokio::test(start_paused = true)]
+async fn a_row_beyond_the_attempts_that_may_run_waits_for_the_end_of_one() {
+    let script = Script::hanging();
+    let bench = Bench::start(FakeStore::empty(), &[("hook", &script)]);
+    bench.pass(secs(1)).await;
+    let worker = Arc::clone(&bench.dispatcher.all()["hook"]);
+    for row in (1..=9).map(|n| row(n, "hook", n.into(), Opened)) {
+        worker.backlog.lock().unwrap().hand_over(row, Instant::now());
+    }
+    let later = Instant::now() + secs(60);
+    assert_eq!(worker.next_look(MAX_IN_FLIGHT - 1, later), Some(Instant::now()));
+    assert_eq!(worker.next_look(MAX_IN_FLIGHT, later), None);
 }
 
 #[tokio::test(start_paused = true)]

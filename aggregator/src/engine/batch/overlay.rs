@@ -91,7 +91,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Points the kills that an exit cites to another incident.
-    pub(super) fn move_kills(&mut self, exit: &Arrival, to: Ulid) {
+    pub(super) fn move_kills(&mut self, exit: &Arrival<'_>, to: Ulid) {
         for key in &exit.finding.cites {
             if let Some(held) = self.occurrences.get_mut(&(exit.node.clone(), *key)) {
                 held.changed |= held.stored.incident.is_some_and(|id| id != to);
@@ -137,7 +137,7 @@ impl<'a> Overlay<'a> {
         let of_batch = self.by_identity.get(identity).and_then(|id| self.get(*id));
         let fits = |incident: &&Incident| {
             let alive = incident.state == IncidentState::Open || episode::may_reopen(incident, rules, now);
-            alive && live::identity(incident) == *identity
+            alive && live::is_of(incident, identity)
         };
         let committed = || self.base.of(identity).and_then(|incident| self.get(incident.id));
         of_batch.filter(fits).or_else(|| committed().filter(fits))

@@ -6,9 +6,14 @@ use inquest_shared::{
     clock::UnixNanos,
     model::{Incident, IncidentState},
 };
-use sqlx::{FromRow, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::{FromRow, SqliteConnection};
 
-use super::{error::refused, payload, readers::Readers, rows::Insertion, scope};
+use super::{
+    payload,
+    readers::Readers,
+    rows::{Bound, Insertion},
+    scope,
+};
 use crate::{
     record::{Cursor, Filter, Scope},
     store::StoreError,
@@ -43,15 +48,11 @@ static INSERTION: LazyLock<Insertion> = LazyLock::new(|| {
 
 /// Inserts or replaces them in order.
 pub(super) async fn put(tx: &mut SqliteConnection, what: &'static str, rows: &[Incident]) -> Result<(), StoreError> {
-    for (statement, piece) in INSERTION.cut(rows) {
-        let query = piece.iter().fold(sqlx::query(statement), bind);
-        query.execute(&mut *tx).await.map_err(refused(what))?;
-    }
-    Ok(())
+    INSERTION.put(tx, what, rows, bind).await
 }
 
 /// Adds the values of one row in the order of the columns.
-fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, incident: &'q Incident) -> Query<'q, Sqlite, SqliteArguments> {
+fn bind<'q>(query: Bound<'q>, incident: &'q Incident) -> Bound<'q> {
     query
         .bind(&incident.cluster)
         .bind(incident.id.to_string())

@@ -5,7 +5,11 @@ use std::sync::LazyLock;
 use inquest_shared::clock::UnixNanos;
 use sqlx::{FromRow, SqliteConnection};
 
-use super::{error::refused, readers::Readers, rows::Insertion};
+use super::{
+    error::refused,
+    readers::Readers,
+    rows::{Bound, Insertion},
+};
 use crate::{
     record::{NodeIdentity, StoredNode},
     store::StoreError,
@@ -100,19 +104,16 @@ pub(super) async fn raise_marks(
     what: &'static str,
     marks: &[(NodeIdentity, u64, u64)],
 ) -> Result<(), StoreError> {
-    for (statement, piece) in MARKS.cut(marks) {
-        let mut query = sqlx::query(statement);
-        for (node, epoch, seq) in piece {
-            query = query
-                .bind(&node.cluster)
-                .bind(&node.uid)
-                .bind(epoch.cast_signed())
-                // no spool gets that far; only a forged number ends up there
-                .bind(i64::try_from(*seq).unwrap_or(i64::MAX));
-        }
-        query.execute(&mut *tx).await.map_err(refused(what))?;
-    }
-    Ok(())
+    MARKS.put(tx, what, marks, bind_mark).await
+}
+
+fn bind_mark<'q>(query: Bound<'q>, (node, epoch, seq): &'q (NodeIdentity, u64, u64)) -> Bound<'q> {
+    query
+        .bind(&node.cluster)
+        .bind(&node.uid)
+        .bind(epoch.cast_signed())
+        // no spool gets that far; only a forged number ends up there
+        .bind(i64::try_from(*seq).unwrap_or(i64::MAX))
 }
 
 /// Mark of an epoch; 0 when unknown.

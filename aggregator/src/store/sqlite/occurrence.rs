@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 
 use inquest_proto::ingest::v1 as pb;
 use inquest_shared::{clock::UnixNanos, model::Key};
-use sqlx::{FromRow, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::{FromRow, SqliteConnection};
 use ulid::Ulid;
 
 use super::{
-    error::{BadColumn, damaged, refused},
+    error::{BadColumn, damaged},
     payload,
     readers::Readers,
-    rows::Insertion,
+    rows::{Bound, Insertion},
     scope,
 };
 use crate::{
@@ -78,18 +78,11 @@ pub(super) async fn put(
     what: &'static str,
     rows: &[StoredOccurrence],
 ) -> Result<(), StoreError> {
-    for (statement, piece) in INSERTION.cut(rows) {
-        let query = piece.iter().fold(sqlx::query(statement), bind);
-        query.execute(&mut *tx).await.map_err(refused(what))?;
-    }
-    Ok(())
+    INSERTION.put(tx, what, rows, bind).await
 }
 
 /// Adds the values of one row in the order of the columns.
-fn bind<'q>(
-    query: Query<'q, Sqlite, SqliteArguments>,
-    row: &'q StoredOccurrence,
-) -> Query<'q, Sqlite, SqliteArguments> {
+fn bind<'q>(query: Bound<'q>, row: &'q StoredOccurrence) -> Bound<'q> {
     let message = pb::Finding::from(&row.finding);
     let subject = &row.finding.subject;
     query

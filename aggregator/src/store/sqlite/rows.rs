@@ -1,7 +1,15 @@
-//! Many rows in one statement. Owns how a list is cut into statements; must not know tables.
+//! Many rows in one statement. Owns how a list is cut into statements and handed over; must not know tables.
 //!
 //! Each statement costs a hand-over to SQLite's thread and back, which is dearer than the row. Only a few lengths are
 //! used, so that every statement stays prepared in the connection's cache.
+
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+
+use super::error::refused;
+use crate::store::StoreError;
+
+/// A statement with values.
+pub(super) type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// Rows of one statement, largest first. 64 rows of 14 columns stay far below SQLite's limit of 32,766 variables
 /// (`SQLITE_MAX_VARIABLE_NUMBER`).
@@ -20,8 +28,28 @@ impl Insertion {
         }))
     }
 
+    /// Inserts rows in order; `bind` adds the values of one. While SQLite's thread works on a piece, the next one is encoded.
+    pub(super) async fn put<'q, T>(
+        &'static self,
+        tx: &mut SqliteConnection,
+        what: &'static str,
+        rows: &'q [T],
+        bind: fn(Bound<'q>, &'q T) -> Bound<'q>,
+    ) -> Result<(), StoreError> {
+        let mut pieces = self
+            .cut(rows)
+            .map(|(statement, piece)| piece.iter().fold(sqlx::query(statement), bind));
+        let mut next = pieces.next();
+        while let Some(query) = next {
+            let (done, prepared) = futures::join!(query.execute(&mut *tx), async { pieces.next() });
+            done.map_err(refused(what))?;
+            next = prepared;
+        }
+        Ok(())
+    }
+
     /// Cuts a list, in order, each piece with its statement.
-    pub(super) fn cut<'r, T>(&'static self, rows: &'r [T]) -> impl Iterator<Item = (&'static str, &'r [T])> {
+    fn cut<'r, T>(&'static self, rows: &'r [T]) -> impl Iterator<Item = (&'static str, &'r [T])> {
         let mut rest = rows;
         std::iter::from_fn(move || {
             let (length, statement) = self.0.iter().find(|(length, _)| *length <= rest.len())?;
