@@ -92,6 +92,28 @@ async fn what_was_committed_survives_a_kill() {
     assert_eq!(everything(&revived).await, everything(&store).await);
 }
 
+/// Otherwise every so many commits one waits for the copying, and its findings with it.
+#[tokio::test]
+async fn the_log_is_copied_into_the_database_beside_the_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    fill(&store).await;
+    let copied = async {
+        loop {
+            let copy = tempfile::tempdir().unwrap();
+            fs::copy(dir.path().join("inquest.db"), copy.path().join("inquest.db")).unwrap();
+            if everything(&open(copy.path()).await).await == everything(&store).await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(30);
+    tokio::time::timeout(patience, copied)
+        .await
+        .expect("a checkpoint without a commit");
+}
+
 /// A torn last transaction goes as a whole.
 #[tokio::test]
 async fn a_torn_commit_leaves_nothing_behind() {

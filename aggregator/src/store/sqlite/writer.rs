@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
+    checkpoint::Checkpointer,
     error::{FenceLost, commit_failed, refused},
     migrations,
 };
@@ -25,6 +26,7 @@ pub(super) struct Writer {
     fence: i64,
     turn: Semaphore,
     idle: Mutex<Option<SqliteConnection>>,
+    checkpoints: Checkpointer,
 }
 
 /// A transaction; rolled back unless committed.
@@ -42,6 +44,7 @@ impl Writer {
         migrations::run(&mut connection).await?;
         let fence = migrations::take_fence(&mut connection).await?;
         Ok(Self {
+            checkpoints: Checkpointer::start(options.clone()),
             options,
             fence,
             turn: Semaphore::new(1),
@@ -98,6 +101,7 @@ impl Transaction<'_> {
             .await
             .map_err(commit_failed(self.what))?;
         *self.writer.idle() = Some(self.connection);
+        self.writer.checkpoints.committed();
         Ok(())
     }
 }
