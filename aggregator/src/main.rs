@@ -4,10 +4,6 @@ use std::process::ExitCode;
 
 use inquest_shared::{config::AggregatorConfig, start};
 
-/// glibc's allocator took a third of the time of taking findings in, and more memory for each stream (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     start::main::<AggregatorConfig, _>(
         start::About {

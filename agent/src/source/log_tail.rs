@@ -117,7 +117,7 @@ pub fn read_tail(path: &Path, limits: TailLimits, redactor: &Redactor) -> Result
 }
 
 /// The last `limit` bytes and whether there were more.
-fn read_end(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
+pub(super) fn read_end(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut file = open::log_file(path)?;
     let size = file.metadata()?.len();
     let start = size.saturating_sub(limit);

@@ -1,6 +1,6 @@
 //! From Docker's answers to the model's words. Pure.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use bollard::models::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HostConfig,
@@ -98,7 +98,7 @@ pub(super) fn look(answer: ContainerInspectResponse) -> Option<Look> {
     Some(Look {
         facts: Container {
             pid: whole(state.pid).and_then(|pid| u32::try_from(pid).ok()),
-            log_path: None,
+            log_path: log_file(answer.log_path, &host),
             memory_limit: whole(host.memory),
             subject,
         },
@@ -121,6 +121,13 @@ fn settings(config: &ContainerConfig, host: &HostConfig, labels: &HashMap<String
             .map_or(DEFAULT_GRACE, Duration::from_secs),
         kubernetes: !label(labels, "io.kubernetes.pod.uid").is_empty(),
     }
+}
+
+/// The file of the log, for the one driver whose files can be read without Docker.
+fn log_file(path: Option<String>, host: &HostConfig) -> Option<PathBuf> {
+    let driver = host.log_config.as_ref()?.typ.as_deref()?;
+    path.filter(|path| driver == "json-file" && !path.is_empty())
+        .map(PathBuf::from)
 }
 
 /// A signal as an image may write it: `15`, `TERM`, `SIGTERM`, `SIGRTMIN+3`.

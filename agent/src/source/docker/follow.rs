@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -318,9 +319,14 @@ impl Follower {
                         .tell(Observation::RuntimeOom { instance, at, source })
                         .await;
                 }
-                News::Ended { exit, log, confirmed } => {
+                News::Ended {
+                    exit,
+                    log,
+                    file,
+                    confirmed,
+                } => {
                     tracing::debug!(instance = exit.instance, confirmed, "ended");
-                    self.read_tail(source, client, exit, log, confirmed);
+                    self.read_tail(source, client, exit, log, file.filter(|_| !confirmed), confirmed);
                 }
                 News::Over(instance) => self.outputs.tell(Observation::Removed(instance)).await,
             }
@@ -330,13 +336,29 @@ impl Follower {
         }
     }
 
-    /// Reads the log off the loop; the exit is told with it.
-    fn read_tail(&mut self, source: &Docker, client: &Client, exit: Exit, window: log::Window, confirmed: bool) {
+    /// Reads the log off the loop; the exit is told with it. While Docker cleans up after an end it does not give the log, so
+    /// an early end takes the lines from the `file` where it can be seen.
+    fn read_tail(
+        &mut self,
+        source: &Docker,
+        client: &Client,
+        exit: Exit,
+        window: log::Window,
+        file: Option<PathBuf>,
+        confirmed: bool,
+    ) {
         let (limits, redactor, client) = (source.tail, Arc::clone(&source.redactor), client.clone());
         let deadline = if confirmed { log::DEADLINE } else { log::EARLY_DEADLINE };
         self.calls.spawn(async move {
             let id = exit.instance.split('@').next().unwrap_or_default();
-            let tail = log::read(&client, id, window, (limits, deadline), &redactor).await;
+            let of_file = match file {
+                Some(path) => log::read_file(path, window, limits, Arc::clone(&redactor)).await,
+                None => None,
+            };
+            let tail = match of_file {
+                Some(tail) => tail,
+                None => log::read(&client, id, window, (limits, deadline), &redactor).await,
+            };
             Reply::Tailed(Box::new(exit), tail, confirmed)
         });
     }

@@ -1,15 +1,16 @@
 //! The last lines of one run, read through Docker and bounded while they arrive. Owns Docker's framing of log lines; must
 //! not know findings.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, path::PathBuf, sync::Arc, time::Duration};
 
 use bollard::{Docker, container::LogOutput, query_parameters::LogsOptions};
 use futures::StreamExt as _;
 use inquest_shared::clock::UnixNanos;
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::source::{
-    log_tail::{Tail, TailLimits},
+    log_tail::{Tail, TailLimits, read_end},
     redact::Redactor,
 };
 
@@ -20,6 +21,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const EARLY_DEADLINE: Duration = Duration::from_millis(200);
 /// Longest line kept while it is put together; one that is longer is cut there.
 const MAX_LINE: usize = 16 * 1024;
+/// How much more than its lines is read of a file in JSON: names and time of each line, and escapes.
+const JSON_OVERHEAD: u64 = 4;
 
 /// Which lines of a container belong to one run: the log goes on over restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +55,48 @@ pub(super) async fn read(
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(id, %error, "no log tail"),
         Err(_) => tracing::warn!(id, ?deadline, "Docker did not give the log in time"),
+    }
+    lines.finish(redactor)
+}
+
+/// Reads the end of a run's log from the file of Docker's driver `json-file`; `None` where it cannot be seen.
+pub(super) async fn read_file(
+    path: PathBuf,
+    window: Window,
+    limits: TailLimits,
+    redactor: Arc<Redactor>,
+) -> Option<Tail> {
+    let read = move || {
+        let (bytes, cut) = read_end(&path, limits.bytes.saturating_mul(JSON_OVERHEAD)).ok()?;
+        Some(of_json(&bytes, cut, window, limits, &redactor))
+    };
+    tokio::task::spawn_blocking(read).await.ok().flatten()
+}
+
+/// One line of the file (moby `daemon/logger/jsonfilelog/jsonlog`).
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow)]
+    log: Cow<'a, str>,
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+}
+
+/// A line that is cut at either end is left out; an end that is confirmed brings it.
+fn of_json(bytes: &[u8], cut: bool, window: Window, limits: TailLimits, redactor: &Redactor) -> Tail {
+    let mut lines = Lines::new(window, limits);
+    lines.truncated = cut;
+    for raw in bytes.split(|byte| *byte == b'\n').skip(usize::from(cut)) {
+        let Ok(entry) = serde_json::from_slice::<Entry<'_>>(raw) else {
+            continue;
+        };
+        let message = format!("{} {}", entry.time, entry.log).into();
+        lines.frame(match entry.stream.as_ref() {
+            "stderr" => LogOutput::StdErr { message },
+            _ => LogOutput::StdOut { message },
+        });
     }
     lines.finish(redactor)
 }
@@ -215,7 +260,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_file_of_the_log_gives_the_lines_of_the_run() {
+        let entry = |second: u32, stream: &str, text: &str| {
+            let time = format!("2026-11-21T13:00:{second:02}.5Z");
+            serde_json::json!({"log": text, "stream": stream, "time": time}).to_string()
+        };
+        let file = [
+            "ut off\"}".to_owned(),
+            entry(1, "stdout", "of the run before\n"),
+            entry(3, "stdout", "first half, "),
+            entry(3, "stderr", "password=canary \u{1b}\"\n"),
+            entry(4, "stdout", "second half\n"),
+            "{\"log\":\"not writ".to_owned(),
+        ];
+        let window = Window {
+            after: UnixNanos::parse("2026-11-21T13:00:02Z"),
+            until: None,
+        };
+        let redactor = Redactor::new(&[]).unwrap();
+        let tail = of_json(file.join("\n").as_bytes(), true, window, LIMITS, &redactor);
+        assert_eq!(tail.lines.len(), 2, "{tail:?}");
+        assert!(tail.lines.contains(&"first half, second half".to_owned()), "{tail:?}");
+        assert_eq!((tail.redactions, tail.truncated), (1, true));
+    }
+
     proptest! {
+        #[test]
+        fn any_file_gives_a_bounded_tail(bytes in prop::collection::vec(any::<u8>(), 0..2000), cut: bool) {
+            let tail = of_json(&bytes, cut, Window::default(), LIMITS, &Redactor::new(&[]).unwrap());
+            prop_assert!(tail.lines.len() <= 3);
+        }
+
         /// A container can write anything into its log.
         #[test]
         fn any_bytes_give_a_bounded_tail(frames in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..600)), 0..20)) {

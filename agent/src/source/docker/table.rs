@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -47,7 +48,13 @@ pub(super) enum News {
     Oom { instance: String, at: UnixNanos },
     /// A run ended; the window says which lines of the log are its own. An end that containerd told early is told again when
     /// Docker has confirmed it.
-    Ended { exit: Exit, log: Window, confirmed: bool },
+    Ended {
+        exit: Exit,
+        log: Window,
+        /// Docker's own file of the log.
+        file: Option<PathBuf>,
+        confirmed: bool,
+    },
     /// The run will not be spoken of again.
     Over(String),
 }
@@ -195,14 +202,21 @@ impl Table {
         news
     }
 
-    /// Takes an end that containerd told. One that Docker told first, or of a run that is not known yet, is left to Docker.
+    /// Takes an end that containerd told. One that Docker told first, or of a run that is not known yet, is left to Docker; so
+    /// is one by a signal that Docker may have been asked to send, as long as it has not said so.
     pub(super) fn early_end(&mut self, end: &EarlyEnd) -> Vec<News> {
         let mut news = Vec::new();
         let Some(entry) = self.entries.get_mut(&end.id).filter(|entry| entry.dies.is_empty()) else {
             return news;
         };
         let expects = |run: &&mut Run| run.ended.is_none() && run.early.is_none() && run.started <= end.at;
+        let settings = entry.settings;
         if let Some(run) = entry.run.as_mut().filter(expects) {
+            let asked = |settings: &Settings| !entry.requests.of_run(settings, run.started, end.at).is_empty();
+            let may_be_asked = settings.is_none_or(|s| request::may_send(end.exit_code, &s) && !asked(&s));
+            if may_be_asked {
+                return news;
+            }
             run.early = Some(end.at);
             let ending = describe::early(end.exit_code);
             entry.tell_end(end.at, &ending, None, true, &mut news);
@@ -375,7 +389,13 @@ impl Entry {
             }));
         }
         let confirmed = run.ended.is_some();
-        news.push(News::Ended { exit, log, confirmed });
+        let file = container.log_path.clone();
+        news.push(News::Ended {
+            exit,
+            log,
+            file,
+            confirmed,
+        });
     }
 
     /// Lets go of the present run.

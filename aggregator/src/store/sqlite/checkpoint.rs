@@ -10,8 +10,9 @@ use sqlx::{ConnectOptions as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Pause between two checkpoints: long enough that pages which are written again and again are copied once.
-const EVERY: Duration = Duration::from_secs(1);
+/// Pause between two checkpoints: long enough that pages which are written again and again are copied once, and that few
+/// commits meet the fsync of the database.
+const EVERY: Duration = Duration::from_secs(5);
 
 /// A task that checkpoints after commits, until it is dropped.
 #[derive(Debug)]

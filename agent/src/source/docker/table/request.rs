@@ -18,6 +18,8 @@ const MAX_REQUESTS: usize = 8;
 const PROMPT: Duration = Duration::from_secs(5);
 /// The event of a signal may carry a later time than the end that it caused.
 const EVENT_LAG: Duration = Duration::from_secs(1);
+/// Exit codes above it name a signal.
+const SIGNALLED: i32 = 128;
 /// Docker says that a stop is done within this time after the end.
 const STOP_DONE: Duration = Duration::from_secs(60);
 
@@ -105,6 +107,14 @@ fn explained(
         Request::Remove => (RequestKind::Remove, 0, !settings.auto_remove && after(PROMPT)),
     };
     fits.then_some(RuntimeRequest { kind, signal })
+}
+
+/// Whether an exit code names a signal that Docker sends when it is asked to end a container.
+pub(super) fn may_send(exit_code: i32, settings: &Settings) -> bool {
+    let number = exit_code
+        .checked_sub(SIGNALLED)
+        .and_then(|number| u8::try_from(number).ok());
+    number.is_some_and(|number| number == Signal::KILL.number() || asks_to_stop(number, settings))
 }
 
 fn asks_to_stop(number: u8, settings: &Settings) -> bool {

@@ -290,11 +290,27 @@ fn an_early_end_of_an_unknown_or_older_run_is_left_to_docker() {
     assert_eq!(table.early_end(&early(29, 3)), []);
 }
 
+/// An alert about a stop would be wrong, and Docker alone knows of it.
+#[test]
+fn an_end_by_a_signal_that_docker_sends_is_told_early_only_when_it_was_asked_for() {
+    for code in [137, 143] {
+        let mut table = Table::default();
+        table.look(running(10, None), true);
+        assert_eq!(table.early_end(&early(15, code)), []);
+        let signal = u8::try_from(code - 128).unwrap();
+        table.event(event(14, What::Signalled { signal }));
+        assert_eq!(asked(&table.early_end(&early(15, code))).len(), 1);
+    }
+    let mut table = Table::default();
+    table.look(running(10, None), true);
+    assert_eq!(ends(&table.early_end(&early(15, 139))), [(run(10), 139, 15)]);
+}
+
 #[test]
 fn a_stop_that_docker_tells_after_the_early_end_still_explains_it() {
     let mut table = Table::default();
     table.look(running(10, None), true);
-    assert_eq!(asked(&table.early_end(&early(15, 143))), []);
+    assert_eq!(asked(&table.early_end(&early(15, 1))), []);
     let (told, _) = table.event(event(15, What::Signalled { signal: 15 }));
     assert_eq!(asked(&told), [RequestKind::Stop]);
 }
