@@ -49,8 +49,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const WAL_KEPT_BYTES: &str = "16777216";
 
 /// Pages in the write-ahead log after which a commit copies it into the database itself, for a burst that the checkpoints beside
-/// it do not keep up with (64 MiB). Source: SQLite documentation, "PRAGMA wal_autocheckpoint" (1,000).
-const CHECKPOINT_PAGES: &str = "16000";
+/// it do not keep up with: as much as is kept of the log. Source: SQLite documentation, "PRAGMA wal_autocheckpoint" (1,000).
+const CHECKPOINT_PAGES: &str = "4000";
 /// Pages that the writer keeps in memory; a negative number is KiB. Source: SQLite documentation, "PRAGMA cache_size" (2 MiB).
 const WRITER_CACHE_KIB: &str = "-16384";
 
