@@ -48,7 +48,7 @@ until_true() {
 
 # Both architectures where the compiler of the other is at hand; arm64 is then built and packed, not run.
 release_archs() {
-  if [[ $(uname -m) == x86_64 ]] && has aarch64-linux-gnu-gcc && rustup target list --installed | grep -q '^aarch64-unknown-linux-gnu$'; then
+  if [[ $(uname -m) == x86_64 ]] && has aarch64-linux-gnu-gcc && rustup target list --installed | grep '^aarch64-unknown-linux-gnu$' >/dev/null; then
     echo amd64,arm64
   elif [[ $(uname -m) == x86_64 ]]; then
     echo amd64
@@ -62,8 +62,8 @@ programs_are_for() {
   local arch program
   for arch in ${1//,/ }; do
     for program in "$package_kit/linux-$arch"/inquest*; do
-      readelf -h "$program" | grep -qE "Machine: .*$([[ $arch == arm64 ]] && echo AArch64 || echo X86-64)" || return
-      if readelf -l "$program" | grep -q INTERP; then
+      readelf -h "$program" | grep -E "Machine: .*$([[ $arch == arm64 ]] && echo AArch64 || echo X86-64)" >/dev/null || return
+      if readelf -l "$program" | grep INTERP >/dev/null; then
         echo "$program needs a loader"
         return 1
       fi
@@ -75,7 +75,7 @@ archives_are_whole() {
   (cd "$package_out" && sha256sum --check --strict SHA256SUMS) || return
   local name
   for name in inquest-agent inquest-aggregator inquest; do
-    tar -tzf "$package_out/$name"-[0-9]*-linux-*.tar.gz | grep -q "/$name$" || return
+    tar -tzf "$package_out/$name"-[0-9]*-linux-*.tar.gz | grep "/$name$" >/dev/null || return
   done
 }
 
@@ -108,15 +108,15 @@ compose_is_up() {
   until_true 60 node_is_connected
 }
 
-node_is_connected() { compose_here exec -T aggregator /inquest nodes -o json | grep -q '"connected": *true'; }
+node_is_connected() { compose_here exec -T aggregator /inquest nodes -o json | grep '"connected": *true' >/dev/null; }
 
-is_told() { compose_here logs --no-color aggregator | grep -q "$1"; }
+is_told() { compose_here logs --no-color aggregator | grep "$1" >/dev/null; }
 
 # dies_and_is_told WORDS OPTIONS-AND-COMMAND...: a container, whose alert has these words
 dies_and_is_told() {
   local words=$1
   shift
-  docker_here run --rm --network=none --cgroup-parent "/$package_net" "$@" || true
+  docker_here run --network=none --cgroup-parent "/$package_net" "$@" || true
   until_true 30 is_told "$words" || {
     compose_here logs --no-color --tail 50
     return 1
