@@ -19,20 +19,11 @@ fn kill(world: &World, count: usize) -> Result<()> {
     Ok(())
 }
 
-async fn wait_occurrences(world: &World, count: u64) -> Result<()> {
-    wait_for("every kill is counted", PATIENCE, async || {
-        let total: u64 = world.incidents().await?.iter().map(|i| i.occurrences).sum();
-        ensure!(total == count, "{total} of {count}");
-        Ok::<_, anyhow::Error>(())
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_that_was_away_gets_everything_once() -> Result<()> {
     let mut world = World::start("away", &Options::default()).await?;
     kill(&world, 1)?;
-    wait_occurrences(&world, 1).await?;
+    world.wait_occurrences(1).await?;
     // What is in flight at a death may be told again; here nothing is.
     wait_for("the first alert is recorded", PATIENCE, async || {
         let first = world.incidents().await?.into_iter().next().context("no incident")?;
@@ -47,7 +38,7 @@ async fn an_aggregator_that_was_away_gets_everything_once() -> Result<()> {
     world.aggregator.kill9()?;
     kill(&world, 3)?;
     world.start_aggregator()?;
-    wait_occurrences(&world, 4).await?;
+    world.wait_occurrences(4).await?;
     let told = world.webhook.wait_accepted(2, PATIENCE).await?;
     let mut ids: Vec<_> = told.iter().map(|r| r.header("webhook-id").to_owned()).collect();
     ids.sort();
@@ -60,12 +51,12 @@ async fn an_aggregator_that_was_away_gets_everything_once() -> Result<()> {
 async fn a_killed_agent_repeats_nothing_and_misses_nothing() -> Result<()> {
     let mut world = World::start("agent9", &Options::default()).await?;
     kill(&world, 2)?;
-    wait_occurrences(&world, 2).await?;
+    world.wait_occurrences(2).await?;
     for round in 1..=3 {
         world.agent.kill9()?;
         kill(&world, 1)?;
         world.start_agent()?;
-        wait_occurrences(&world, 2 + round).await?;
+        world.wait_occurrences(2 + round).await?;
     }
     Ok(())
 }
@@ -79,7 +70,7 @@ async fn kills_while_nobody_runs_are_told_afterwards() -> Result<()> {
     kill(&world, 2)?;
     world.start_agent()?;
     world.start_aggregator()?;
-    wait_occurrences(&world, 2).await
+    world.wait_occurrences(2).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +104,7 @@ async fn an_alert_that_was_not_delivered_survives_the_aggregator() -> Result<()>
     let mut world = World::start("outbox", &Options::default()).await?;
     world.webhook.go_down();
     kill(&world, 1)?;
-    wait_occurrences(&world, 1).await?;
+    world.wait_occurrences(1).await?;
     world.aggregator.kill9()?;
     world.webhook.come_back()?;
     world.start_aggregator()?;
@@ -132,7 +123,7 @@ async fn garbage_and_oversize_on_the_agents_port_hurt_nobody() -> Result<()> {
         let _closed_early = stream.write_all(&noise).is_err();
     }
     kill(&world, 1)?;
-    wait_occurrences(&world, 1).await?;
+    world.wait_occurrences(1).await?;
     assert_eq!(world.status_page(Program::Aggregator, "/livez")?.0, 200);
     Ok(())
 }

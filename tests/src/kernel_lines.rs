@@ -43,15 +43,9 @@ impl KernelLines {
     /// # Errors
     /// When the device refuses.
     pub fn flood(&mut self, lines: u32) -> Result<Duration> {
-        let begun = Instant::now();
-        for n in 0..lines {
-            write_record(&mut self.device, n)?;
-        }
-        Ok(begun.elapsed())
+        self.spread(lines, Duration::ZERO)
     }
-}
 
-impl KernelLines {
     /// Writes lines in groups, evenly over a time. Gives how long it took: more where the kernel is slower than that.
     ///
     /// # Errors

@@ -293,6 +293,27 @@ impl World {
         answer.incident.context("empty answer")
     }
 
+    /// Occurrences of all incidents.
+    ///
+    /// # Errors
+    /// When the aggregator does not answer.
+    pub async fn occurrences(&self) -> Result<u64> {
+        Ok(self.incidents().await?.iter().map(|i| i.occurrences).sum())
+    }
+
+    /// Waits until the incidents count this many occurrences in all.
+    ///
+    /// # Errors
+    /// When they do not in time, with the last count.
+    pub async fn wait_occurrences(&self, count: u64) -> Result<()> {
+        wait_for("every kill is counted", PATIENCE, async || {
+            let total = self.occurrences().await?;
+            ensure!(total == count, "{total} of {count}");
+            anyhow::Ok(())
+        })
+        .await
+    }
+
     /// The incident of a pod's workload, once it has the cause and `ready` agrees.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use inquest_shared::{config::ContainerdSource, supervisor::Stage};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use crate::{
@@ -74,6 +75,20 @@ fn switched_off(parts: &Parts, name: &'static str, section: &str) {
 }
 
 impl Shared<'_> {
+    /// Starts a source with what it needs; a failure starts it again from the same.
+    fn follow<S, F>(&self, name: &'static str, source: S, run: fn(S, Outputs, CancellationToken) -> F)
+    where
+        S: Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let parts = (source, self.outputs.clone(), run);
+        self.stage
+            .spawn_with(name, parts, |(source, outputs, run), token| async move {
+                run(source, outputs, token).await;
+                Ok(())
+            });
+    }
+
     fn start_docker(&self) {
         let config = &self.parts.config.sources.docker;
         if !config.enabled {
@@ -90,12 +105,7 @@ impl Shared<'_> {
             early_ends: self.early_ends.clone(),
             running: self.running.clone(),
         };
-        let docker = (source, self.outputs.clone());
-        self.stage
-            .spawn_with(docker::NAME, docker, |(source, outputs), token| async move {
-                source.run(outputs, token).await;
-                Ok(())
-            });
+        self.follow(docker::NAME, source, Docker::run);
     }
 
     fn start_containerd(&self) {
@@ -137,12 +147,7 @@ impl Shared<'_> {
             early_ends: self.early_ends.clone(),
             running: self.running.clone(),
         };
-        let runtime = (source, self.outputs.clone());
-        self.stage
-            .spawn_with(name, runtime, |(source, outputs), token| async move {
-                source.run(outputs, token).await;
-                Ok(())
-            });
+        self.follow(name, source, Containerd::run);
     }
 
     fn start_pod_logs(&self) {
@@ -155,12 +160,7 @@ impl Shared<'_> {
             statuses: self.parts.statuses.clone(),
             running: self.running.clone(),
         };
-        let logs = (source, self.outputs.clone());
-        self.stage
-            .spawn_with(pod_logs::NAME, logs, |(source, outputs), token| async move {
-                source.run(outputs, token).await;
-                Ok(())
-            });
+        self.follow(pod_logs::NAME, source, PodLogs::run);
     }
 }
 

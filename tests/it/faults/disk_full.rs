@@ -11,7 +11,7 @@ use inquest_tests::{
     world::{Options, PATIENCE, Program, World},
 };
 
-use super::measure::{kills, metric, occurrences, wait_occurrences};
+use super::measure::{kills, metric};
 
 /// Experiment 9.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn a_full_disk_at_the_aggregator_acknowledges_nothing_and_loses_nothing() 
     };
     let world = World::start("full-a", &options).await?;
     kills(&world, 1)?;
-    wait_occurrences(&world, 1).await?;
+    world.wait_occurrences(1).await?;
     let pid = world.aggregator.pid();
 
     disk.fill()?;
@@ -41,7 +41,7 @@ async fn a_full_disk_at_the_aggregator_acknowledges_nothing_and_loses_nothing() 
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    ensure!(occurrences(&world).await? == 1, "queries are still answered");
+    ensure!(world.occurrences().await? == 1, "queries are still answered");
     ensure!(
         metric(
             &world,
@@ -52,7 +52,7 @@ async fn a_full_disk_at_the_aggregator_acknowledges_nothing_and_loses_nothing() 
     ensure!(world.status_page(Program::Aggregator, "/livez")?.0 == 200);
 
     disk.free()?;
-    wait_occurrences(&world, 4).await?;
+    world.wait_occurrences(4).await?;
     wait_for("/readyz is content again", PATIENCE, async || {
         let (status, page) = world.status_page(Program::Aggregator, "/readyz")?;
         ensure!(status == 200 && page.contains("ok store"), "{status}: {page}");
@@ -93,7 +93,7 @@ async fn a_full_disk_at_the_agent_is_told_and_survived_in_memory() -> Result<()>
         kills(&world, 1)?;
         killed += 1;
     }
-    wait_occurrences(&world, killed).await?;
+    world.wait_occurrences(killed).await?;
     let told = wait_for("the aggregator knows the blind spot", PATIENCE, async || {
         let node = world.nodes().await?.into_iter().next().context("no node")?;
         let sources = node.status.unwrap_or_default().sources;
@@ -135,7 +135,7 @@ async fn a_full_disk_at_the_agent_is_told_and_survived_in_memory() -> Result<()>
     world.agent.kill9()?;
     world.start_aggregator()?;
     world.start_agent()?;
-    wait_occurrences(&world, killed + 3).await
+    world.wait_occurrences(killed + 3).await
 }
 
 /// Resident memory by proc_pid_status(5). A build for tests is several times larger than the shipped one.

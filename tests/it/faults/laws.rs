@@ -90,15 +90,6 @@ async fn agent_when(world: &World, what: &str, ready: impl Fn(&Figures) -> bool)
     Ok(found)
 }
 
-async fn wait_occurrences(world: &World, count: u64) -> Result<()> {
-    wait_for("every kill is counted", PATIENCE, async || {
-        let total: u64 = world.incidents().await?.iter().map(|i| i.occurrences).sum();
-        ensure!(total == count, "{total} of {count}");
-        Ok::<_, anyhow::Error>(())
-    })
-    .await
-}
-
 /// Everything at rest: nothing waits on either side, and all that was planned is settled.
 async fn aggregator_at_rest(world: &World) -> Result<Figures> {
     wait_for("the aggregator is at rest", Duration::from_secs(60), async || {
@@ -117,7 +108,7 @@ async fn both_laws_hold_while_programs_die_and_receivers_refuse() -> Result<()> 
     let mut world = World::start("laws", &Options::default()).await?;
     world.webhook.script([Behaviour::Status(500), Behaviour::Reset]);
     kill(&world, 3)?;
-    wait_occurrences(&world, 3).await?;
+    world.wait_occurrences(3).await?;
     let calm = agent_when(&world, "all is acknowledged", |figures| {
         figures.sum("spool_acknowledged_records", "findings") >= 3 && figures.sum("spool_records", "findings") == 0
     })
@@ -149,7 +140,7 @@ async fn both_laws_hold_while_programs_die_and_receivers_refuse() -> Result<()> 
     })
     .await?;
     world.start_aggregator()?;
-    wait_occurrences(&world, 7).await?;
+    world.wait_occurrences(7).await?;
     agent_when(&world, "nothing waits", |figures| {
         figures.sum("spool_records", "spool=\"findings\"") == 0
     })

@@ -8,7 +8,7 @@ use inquest_tests::{
     world::{Options, PATIENCE, Program, World},
 };
 
-use super::measure::{kills, metric, wait_occurrences};
+use super::measure::{kills, metric};
 
 fn on(disk: &Forgetful) -> Options {
     Options {
@@ -60,7 +60,7 @@ async fn a_power_loss_of_the_aggregator_loses_nothing_that_it_acknowledged() -> 
         disk.lose_power()?;
         world.start_aggregator()?;
         world.agent.thaw()?;
-        wait_occurrences(&world, total).await?;
+        world.wait_occurrences(total).await?;
     }
     // everything is acknowledged now, and the agent can send nothing again: it is gone, and its spool is empty
     wait_for("the spool is empty", PATIENCE, async || {
@@ -73,7 +73,7 @@ async fn a_power_loss_of_the_aggregator_loses_nothing_that_it_acknowledged() -> 
     world.aggregator.kill9()?;
     disk.lose_power()?;
     world.start_aggregator()?;
-    wait_occurrences(&world, total).await
+    world.wait_occurrences(total).await
 }
 
 /// Experiment 8: what the spool had on disk is there after the power came back. What lay in memory only may be gone; then the
@@ -109,7 +109,7 @@ async fn a_power_loss_of_the_node_loses_nothing_that_the_spool_had_synced() -> R
         )? == 0
     );
     world.start_aggregator()?;
-    wait_occurrences(&world, 3).await
+    world.wait_occurrences(3).await
 }
 
 /// Experiment 11 at the aggregator: fsync says EIO. Nothing is acknowledged on such a word, and once the disk works
@@ -120,7 +120,7 @@ async fn a_failed_sync_at_the_aggregator_acknowledges_nothing() -> Result<()> {
     let mut disk = Forgetful::mount(&dir.join("disk"))?;
     let mut world = World::start("eio-a", &on(&disk)).await?;
     kills(&world, 1)?;
-    wait_occurrences(&world, 1).await?;
+    world.wait_occurrences(1).await?;
     let before = acknowledged(&world)?;
     for faults in [
         Faults {
@@ -151,12 +151,12 @@ async fn a_failed_sync_at_the_aggregator_acknowledges_nothing() -> Result<()> {
         })
         .await?;
     }
-    wait_occurrences(&world, 3).await?;
+    world.wait_occurrences(3).await?;
     world.agent.kill9()?;
     world.aggregator.kill9()?;
     disk.lose_power()?;
     world.start_aggregator()?;
-    wait_occurrences(&world, 3).await
+    world.wait_occurrences(3).await
 }
 
 /// Experiment 11 at the agent: a file whose sync failed is replaced by one that is on disk, and the failure is told.
@@ -199,5 +199,5 @@ async fn a_failed_sync_at_the_agent_is_told_and_its_records_reach_the_disk_after
     world.start_agent()?;
     wait_waiting(&world, 4).await?;
     world.start_aggregator()?;
-    wait_occurrences(&world, 4).await
+    world.wait_occurrences(4).await
 }

@@ -24,7 +24,7 @@ pub(super) fn kill(world: &World, count: usize) -> Result<()> {
 /// Waits until exactly this many occurrences are counted over all incidents.
 pub(super) async fn wait_occurrences(world: &World, count: u64) -> Result<()> {
     wait_for("every death is counted", DRAIN, async || {
-        let total: u64 = world.incidents().await?.iter().map(|i| i.occurrences).sum();
+        let total = world.occurrences().await?;
         ensure!(total == count, "{total} of {count}");
         Ok::<_, anyhow::Error>(())
     })

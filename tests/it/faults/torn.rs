@@ -9,14 +9,14 @@ use inquest_tests::{
     world::{Options, PATIENCE, Program, World},
 };
 
-use super::measure::{kills, metric, occurrences, wait_occurrences};
+use super::measure::{kills, metric};
 
 /// Experiment 12 at the aggregator.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_with_a_torn_log_starts_with_what_lies_before_the_tear() -> Result<()> {
     let mut world = World::start("torn-a", &Options::default()).await?;
     kills(&world, 2)?;
-    wait_occurrences(&world, 2).await?;
+    world.wait_occurrences(2).await?;
     world.agent.kill9()?;
     world.aggregator.kill9()?;
     let log = world.path("data/inquest.db-wal");
@@ -24,7 +24,7 @@ async fn an_aggregator_with_a_torn_log_starts_with_what_lies_before_the_tear() -
     fs::File::options().write(true).open(&log)?.set_len(length - 100)?;
     world.start_aggregator()?;
     let kept = wait_for("it starts with what lies before the tear", PATIENCE, async || {
-        occurrences(&world).await
+        world.occurrences().await
     })
     .await?;
     ensure!((1..=2).contains(&kept), "{kept} occurrences");
@@ -33,7 +33,7 @@ async fn an_aggregator_with_a_torn_log_starts_with_what_lies_before_the_tear() -
     world.wait_connected().await?;
     kills(&world, 1)?;
     wait_for("a new death is told", PATIENCE, async || {
-        let now = occurrences(&world).await?;
+        let now = world.occurrences().await?;
         ensure!(now > kept, "{now} occurrences");
         Ok::<_, anyhow::Error>(())
     })
@@ -76,7 +76,7 @@ async fn an_agent_with_a_damaged_spool_starts_and_says_so() -> Result<()> {
     world.start_aggregator()?;
     // the damaged record is read again out of the kernel's log, if that is where it came from
     wait_for("the rest arrives", PATIENCE, async || {
-        let count = occurrences(&world).await?;
+        let count = world.occurrences().await?;
         ensure!((2..=3).contains(&count), "{count}");
         Ok::<_, anyhow::Error>(())
     })

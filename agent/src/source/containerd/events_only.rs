@@ -1,10 +1,7 @@
 //! A containerd without CRI, as Docker's packages bring it: nothing can be listed, but its events tell ends, and those of
 //! Docker's containers sooner than Docker does.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use tokio::time::interval;
 use tonic::transport::Channel;
@@ -13,12 +10,9 @@ use super::{
     Containerd, DOCKER,
     call::{self, CallError},
     events::{self, RuntimeEvent},
-    follow::Follower,
+    follow::{ALIVE, Follower},
 };
 use crate::source::{SourceHealth, SourceState};
-
-/// How often it is asked whether it still answers; the pace of the other mode.
-const ALIVE: Duration = Duration::from_secs(5);
 
 impl Follower {
     /// Follows the events of one connection until it is lost.

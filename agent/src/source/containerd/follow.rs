@@ -48,7 +48,7 @@ const QUICK_LISTS: u32 = 3;
 const SOON: Duration = Duration::from_millis(100);
 /// How often a runtime that sends events is asked whether it still answers; with the deadline of a call, a hang is known
 /// after ten seconds.
-const ALIVE: Duration = Duration::from_secs(5);
+pub(super) const ALIVE: Duration = Duration::from_secs(5);
 
 /// State that outlives connections, so that a restarted runtime causes no false news.
 pub(super) struct Follower {

@@ -326,7 +326,7 @@ impl Follower {
                     confirmed,
                 } => {
                     tracing::debug!(instance = exit.instance, confirmed, "ended");
-                    self.read_tail(source, client, exit, log, file.filter(|_| !confirmed), confirmed);
+                    self.read_tail(source, client, exit, log, file, confirmed);
                 }
                 News::Over(instance) => self.outputs.tell(Observation::Removed(instance)).await,
             }

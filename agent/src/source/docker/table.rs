@@ -51,7 +51,7 @@ pub(super) enum News {
     Ended {
         exit: Exit,
         log: Window,
-        /// Docker's own file of the log.
+        /// Docker's own file of the log, for an early end: while it cleans up Docker does not give the log.
         file: Option<PathBuf>,
         confirmed: bool,
     },
@@ -389,7 +389,7 @@ impl Entry {
             }));
         }
         let confirmed = run.ended.is_some();
-        let file = container.log_path.clone();
+        let file = container.log_path.clone().filter(|_| !confirmed);
         news.push(News::Ended {
             exit,
             log,
