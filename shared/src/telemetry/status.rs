@@ -3,8 +3,8 @@
 //! Owns the three pages and the limits that keep a slow or hostile client from costing anything.
 //! Must not serve data of users: everything here is about the program itself.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,15 +15,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Health, Registry};
 
-/// Connections served at once; further ones wait in the listen queue of the kernel.
+/// Connections served at once. A further one takes the place of the oldest, which has had far more time than an answer
+/// needs: peers that only hold connections must not keep a probe waiting until it fails.
 const MAX_CONNECTIONS: usize = 16;
 /// Time for one connection from accept to close; there is one request on each.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
@@ -42,32 +43,46 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Serves until `stop` is cancelled; then open connections are closed.
 pub async fn status_server(listener: TcpListener, registry: Registry, health: Health, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let help = "Connections to the status pages closed because newer ones needed their place";
+    let mut open = Open {
+        displaced: registry.register("status_connections_displaced", help, Counter::<u64>::default()),
+        ..Open::default()
+    };
     loop {
-        let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        // Both branches are cancel-safe: a permit or a connection that was not handed over is dropped.
-        let (permit, accepted) = tokio::select! {
+        // Both branches are cancel-safe: a connection that was not handed over is dropped.
+        let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
-        while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
-                let (registry, health) = (registry.clone(), health.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    serve(stream, registry, health).await;
-                });
-            }
+            Ok((stream, _)) => open.add(serve(stream, registry.clone(), health.clone())),
             Err(error) => {
                 tracing::warn!(%error, "status server cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// The connections that are served, the oldest first. Dropping it closes them.
+#[derive(Default)]
+struct Open {
+    tasks: JoinSet<()>,
+    order: VecDeque<AbortHandle>,
+    displaced: Counter,
+}
+
+impl Open {
+    fn add(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.order.retain(|task| !task.is_finished());
+        if self.order.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            oldest.abort();
+            self.displaced.inc();
+        }
+        self.order.push_back(self.tasks.spawn(connection));
     }
 }
 
@@ -215,12 +230,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silent_connections_do_not_lock_others_out() {
+    async fn silent_connections_keep_no_probe_waiting() {
         let (address, _health, _stop) = start().await;
         let mut silent = Vec::new();
-        for _ in 0..MAX_CONNECTIONS - 1 {
+        for _ in 0..MAX_CONNECTIONS * 4 {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
-        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        // Far less than the time after which a silent connection ends by itself.
+        let reply = timeout(HEADER_TIME / 2, get(address, "/metrics")).await.unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+        assert!(
+            reply.contains("inquest_status_connections_displaced_total 49"),
+            "{reply}"
+        );
     }
 }
