@@ -98,6 +98,7 @@ pub(super) fn attach(
     } else if incident.occurrences > occurrences {
         timers::arrived(incident, rules, now);
     }
+    let before = (incident.latest.key, incident.latest.verdict);
     let part_of_latest = latest::follow(&mut incident.latest, arrival);
     let verdict = if part_of_latest {
         incident.latest.verdict
@@ -106,7 +107,8 @@ pub(super) fn attach(
     };
     let definite = cause::settle(verdict.cause) == Duration::ZERO;
     if incident.announce_at.is_some() && incident.transition > 0 {
-        return definite.then(|| announce(incident, verdict));
+        let other = entry != Entry::Begins && before.0 != arrival.finding.key;
+        return definite.then(|| return_with(incident, other.then_some(before.1), verdict));
     }
     let reclassified = reassess(incident, verdict);
     if incident.announce_at.is_some() {
@@ -115,6 +117,14 @@ pub(super) fn attach(
     let kind = further_notice(incident, reclassified, severity, occurrences)?;
     tell(incident, kind);
     Some(kind)
+}
+
+/// Tells of a return as soon as one event of it is certain. The one that began it and is still uncertain counts as a cause
+/// of the episode as well.
+fn return_with(incident: &mut Incident, uncertain: Option<Verdict>, certain: Verdict) -> TransitionKind {
+    let kind = announce(incident, uncertain.unwrap_or(certain));
+    reassess(incident, certain);
+    kind
 }
 
 /// Weighs the verdict on one event; returns whether the cause changed. Until people are told, the alias follows.

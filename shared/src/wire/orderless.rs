@@ -7,7 +7,7 @@ use inquest_proto::{ingest::v1 as ingest, query::v1 as pb};
 /// An incident of several events also loses what follows the order of arrival by design, since people are told what is
 /// known by then: how often and of what they were told, the alias under which they were told, and which cause came first;
 /// its causes become one set. An incident of one event keeps all of that, unless `late` says that findings came after it
-/// was resolved: then it was told and reopened, and `state`, severity and causes follow the order too.
+/// was resolved: then it was told and reopened, and `state` follows the order too.
 #[must_use]
 pub fn orderless(mut incident: pb::Incident, late: bool) -> pb::Incident {
     incident.id.clear();
@@ -33,8 +33,6 @@ pub fn orderless(mut incident: pb::Incident, late: bool) -> pb::Incident {
     }
     if late {
         (incident.state, incident.resolved_at_ns, incident.reopened) = (0, 0, 0);
-        // An episode that begins anew is judged by what it is told with: an undecided event before that is counted only.
-        (incident.severity, incident.secondary_causes) = (0, Vec::new());
     }
     incident
 }

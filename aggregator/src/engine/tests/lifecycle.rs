@@ -150,6 +150,25 @@ fn a_return_with_another_cause_reopens_under_the_new_cause() {
     assert_eq!(incident.secondary_causes, [Cause::AppError].into());
 }
 
+/// Who was woken by an application error must still see that something was killed within the same seconds.
+#[test]
+fn a_return_that_began_uncertain_and_became_certain_by_another_event_keeps_both_causes() {
+    let mut world = World::new();
+    world.send(&exit(1, 10, 0, &[]), after(0));
+    world.send(&exit(2, 11, 2, &[]), after(1));
+    world.wait(after(700));
+    assert_eq!(world.send(&exit(3, 900, 137, &[]), after(701)), []);
+    assert_eq!(world.send(&exit(4, 901, 1, &[]), after(702)), [Reopened]);
+    let incident = world.only();
+    let mut causes = incident.secondary_causes.clone();
+    causes.insert(incident.cause);
+    assert!(
+        causes.is_superset(&[Cause::KilledUnknown, Cause::AppError].into()),
+        "{causes:?}"
+    );
+    assert_eq!(incident.severity, Severity::High);
+}
+
 #[test]
 fn a_return_after_the_reopen_window_is_a_new_incident_and_memory_is_freed() {
     let mut world = World::new();
