@@ -102,6 +102,7 @@ collect_needs() {
       docker) needs_kernel && needs_docker ;;
       runtime | security | faults | faults-long) needs_kernel && needs_runtime ;;
       package) needs_kernel && needs_package ;;
+      helm) needs_go "helm-$HELM_VERSION" && needs_go "kustomize-$KUSTOMIZE_VERSION" ;;
       fuzz) needs_program c++ g++ "libFuzzer" ;;
     esac
   done

@@ -56,6 +56,7 @@ suite_lint() {
   check "clippy" cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings
   check "no paths of one machine" no_machine_paths
   check "shell scripts" check_scripts
+  check "the chart knows every configuration key" deploy/render --schema --check
   if cargo deny --version >/dev/null 2>&1; then
     check "cargo deny" cargo deny --locked check bans licenses sources
   else

@@ -4,7 +4,7 @@
 {{- $minimal := eq .Values.agent.profile "minimal" -}}
 {{- $trace := and .Values.agent.trace.enabled (not $minimal) -}}
 {{- $trace_source := dict "enabled" $trace -}}
-{{- if $trace -}}{{- $_ := set $trace_source "path" "/host/tracing/instances" -}}{{- end -}}
+{{- if $trace -}}{{- $_ := set $trace_source "path" "/host/tracing" -}}{{- end -}}
 {{- $base := dict
   "aggregator" (dict
     "address" (printf "%s.%s.svc:7440" (include "inquest.aggregator" .) .Release.Namespace)
@@ -24,13 +24,13 @@
 {{- $name := include "inquest.aggregator" . -}}
 {{- $own := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace)
   (printf "%s.%s.svc.cluster.local" $name .Release.Namespace) "localhost" -}}
-{{- $agent := printf "%s/%s" .Release.Namespace (include "inquest.agent" .) -}}
+{{- $agent := include "inquest.agent" . -}}
 {{- $base := dict
   "data_dir" "/var/lib/inquest"
   "tls" (dict "ca_dir" "/var/lib/inquest-authority" "names" (concat $own .Values.aggregator.service.extraNames | uniq))
   "enrolment" (dict "tokens" (dict
     "audience" "inquest-aggregator"
-    "service_account" $agent
+    "service_account" (printf "%s/%s" .Release.Namespace $agent)
     "daemonset" $agent))
   "kubernetes" (dict "enabled" true)
   "listen" (dict "ingest" "0.0.0.0:7440" "api" "127.0.0.1:7441" "status" "0.0.0.0:7442") -}}
@@ -39,14 +39,14 @@
 
 {{/* Changes with what needs a restart, and not with what the programs take over while they run. */}}
 {{- define "inquest.agent.restart" -}}
-{{- $config := include "inquest.agent.config" . | fromYaml -}}
-{{- $_ := unset $config "redaction" -}}
-{{- if $config.log -}}{{- $_ := unset $config.log "level" -}}{{- end -}}
-{{- $config | toJson | sha256sum -}}
+{{- include "inquest.restart" (omit (include "inquest.agent.config" . | fromYaml) "redaction") -}}
 {{- end -}}
 
 {{- define "inquest.aggregator.restart" -}}
-{{- $config := omit (include "inquest.aggregator.config" . | fromYaml) "route" "receivers" "engine" "retention" -}}
-{{- if $config.log -}}{{- $_ := unset $config.log "level" -}}{{- end -}}
-{{- $config | toJson | sha256sum -}}
+{{- include "inquest.restart" (omit (include "inquest.aggregator.config" . | fromYaml) "route" "receivers" "engine" "retention") -}}
+{{- end -}}
+
+{{- define "inquest.restart" -}}
+{{- $log := omit (default dict .log) "level" -}}
+{{- set (deepCopy .) "log" $log | toJson | sha256sum -}}
 {{- end -}}
