@@ -120,7 +120,7 @@ aggregator_is_restricted() {
   local pod
   pod=$(chart | object Deployment inquest-aggregator) || return
   has_lines "$pod" 'runAsNonRoot: true' 'runAsUser: 65532' 'type: RuntimeDefault' 'allowPrivilegeEscalation: false' \
-    'drop: \[ALL\]' 'readOnlyRootFilesystem: true' 'name: SQLITE_TMPDIR' 'type: Recreate' 'replicas: 1' &&
+    'drop: \[ALL\]' 'readOnlyRootFilesystem: true' 'type: Recreate' 'replicas: 1' &&
     has_no_lines "$pod" 'hostPath' 'add:' 'privileged: true' 'host(Network|PID|IPC)' 'hostPort'
 }
 

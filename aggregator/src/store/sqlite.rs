@@ -51,6 +51,10 @@ const WAL_KEPT_BYTES: &str = "16777216";
 /// Pages in the write-ahead log after which a commit copies it into the database itself, for a burst that the checkpoints beside
 /// it do not keep up with: as much as is kept of the log. Source: SQLite documentation, "PRAGMA wal_autocheckpoint" (1,000).
 const CHECKPOINT_PAGES: &str = "4000";
+/// Where a statement keeps what it needs to be undone or sorted. A container with a read-only root has no folder for
+/// temporary files, and a batch that needed one would be refused for ever; a batch and a page are bounded, so is this.
+/// Source: SQLite documentation, "PRAGMA temp_store".
+const TEMPORARY: &str = "MEMORY";
 /// Pages that the writer keeps in memory; a negative number is KiB. Source: SQLite documentation, "PRAGMA cache_size" (2 MiB).
 const WRITER_CACHE_KIB: &str = "-16384";
 
@@ -179,6 +183,7 @@ fn writer_options(path: &Path) -> SqliteConnectOptions {
         .pragma("journal_size_limit", WAL_KEPT_BYTES)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("cache_size", WRITER_CACHE_KIB)
+        .pragma("temp_store", TEMPORARY)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging()
 }
@@ -187,6 +192,7 @@ fn reader_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
+        .pragma("temp_store", TEMPORARY)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging()
 }

@@ -297,13 +297,18 @@ async fn pruning_shrinks_the_file() {
     );
 }
 
-/// Acknowledged means synced; and a query cannot change what it reads.
+/// Acknowledged means synced; a query cannot change what it reads; and nothing needs a folder for temporary files, which a
+/// container with a read-only root does not have.
 #[tokio::test]
-async fn commits_are_synced_and_readers_cannot_write() {
+async fn commits_are_synced_readers_cannot_write_and_nothing_needs_a_temporary_folder() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let mut writer = store.writer.begin("test").await.unwrap();
-    for (pragma, expected) in [("PRAGMA synchronous", 2), ("PRAGMA auto_vacuum", 2)] {
+    for (pragma, expected) in [
+        ("PRAGMA synchronous", 2),
+        ("PRAGMA auto_vacuum", 2),
+        ("PRAGMA temp_store", 2),
+    ] {
         let value: i64 = sqlx::query_scalar(pragma).fetch_one(&mut *writer).await.unwrap();
         assert_eq!(value, expected, "{pragma}");
     }
@@ -312,6 +317,11 @@ async fn commits_are_synced_and_readers_cannot_write() {
         .await
         .unwrap();
     assert_eq!(mode, "wal");
+    let temporary = store
+        .readers
+        .all::<(i64,)>("test", sqlx::query_as("PRAGMA temp_store"))
+        .await;
+    assert_eq!(temporary.unwrap(), [(2,)]);
     let written = store
         .readers
         .all::<(i64,)>("test", sqlx::query_as("DELETE FROM node RETURNING 1"))
