@@ -10,6 +10,7 @@ use crate::model::{Cause, EvidenceSet, Verdict};
 pub mod exit_code;
 pub(crate) mod facts;
 pub mod hint;
+mod pod;
 mod refine;
 mod table;
 

@@ -5,6 +5,7 @@ mod evidence;
 mod finding;
 mod incident;
 mod key;
+mod pod_context;
 mod subject;
 mod untrusted;
 mod verdict;
@@ -20,6 +21,7 @@ pub use incident::{
     TransitionKind, Workload,
 };
 pub use key::{BadKey, Key};
+pub use pod_context::{PodContext, ProbeFailure, ProbeKind};
 pub use subject::{MAX_NAME_BYTES, Owner, Subject, clean_name, guess_owner};
 pub use untrusted::Untrusted;
 pub use verdict::{Cause, Severity, Verdict};

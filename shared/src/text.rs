@@ -15,6 +15,7 @@ mod figures;
 mod hint;
 mod lang;
 mod paint;
+mod pod;
 mod title;
 mod words;
 

@@ -8,6 +8,7 @@ mod finding;
 mod incident;
 #[cfg(feature = "testkit")]
 mod orderless;
+mod pod_context;
 
 use inquest_proto::ingest::v1 as pb;
 use prost::Message as _;

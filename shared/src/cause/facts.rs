@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::exit_code::{Signal, meaning};
 use crate::{
     clock::UnixNanos,
-    model::{EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, RequestKind, RuntimeExit},
+    model::{EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, PodContext, RequestKind, RuntimeExit},
 };
 
 /// Counter of processes that the kernel killed for memory (`memory.events`, `memory.oom_control`, `/proc/vmstat`).
@@ -56,6 +56,8 @@ pub(crate) struct Facts<'a> {
     pub node_step: bool,
     /// The runtime sent an out-of-memory notice.
     pub runtime_oom: bool,
+    /// What the apiserver says about the pod.
+    pub pod: Option<&'a PodContext>,
 }
 
 impl<'a> Facts<'a> {
@@ -68,6 +70,7 @@ impl<'a> Facts<'a> {
             cgroup_step: evidence.steps(OOM_KILL).any(|s| !s.cgroup.is_empty()),
             node_step: evidence.steps(OOM_KILL).any(|s| s.cgroup.is_empty()),
             runtime_oom: evidence.has_runtime_oom(),
+            pod: evidence.pod(),
         }
     }
 

@@ -1,8 +1,7 @@
 //! The rows of the cause table, first match wins.
 //!
-//! Today the rows know what the node knows. Rows that need the cluster's view (planned stop, eviction, node loss) belong
-//! before the first row, since they explain an exit whatever its code; probe kills and failed hooks belong before
-//! "start refused". Confidence is in percent: 95 and more is proof by the kernel or the runtime, 80 a witness that is
+//! What the kernel proves comes first: memory is told even of a pod that is being deleted. Then comes what somebody wanted,
+//! which explains an end whatever its code, and only then the code itself. Confidence is in percent: 95 and more is proof by the kernel or the runtime, 80 a witness that is
 //! sometimes wrong, 60 and less an honest guess.
 
 use super::facts::{Exit, Facts, Kill, LOST_REASONS};
@@ -69,6 +68,11 @@ static ROWS: &[Row] = &[
     row(Cause::OomLimit, 50, Severity::Medium, |f| {
         f.node_step && f.exit.is_none()
     }),
+    // The apiserver's word: taken off the node, deleted, or restarted for a probe.
+    row(Cause::Evicted, 95, Severity::Medium, |f| f.pod_was_evicted()),
+    row(Cause::PlannedStop, 95, Severity::Info, |f| f.pod_was_deleted()),
+    row(Cause::PlannedStop, 90, Severity::Info, |f| f.node_was_shut_down()),
+    row(Cause::ProbeKilled, 90, Severity::High, |f| f.deadly_probe().is_some()),
     // The runtime was asked for the end. Who asked is not known to the node, but that somebody wanted it is. A removal
     // that follows a kill says that the container was not to come back.
     row(Cause::PlannedStop, 90, Severity::Info, |f| {

@@ -9,6 +9,7 @@ use crate::{
     },
 };
 
+mod pods;
 mod requests;
 
 type Item = (EvidenceSource, &'static str, Fact);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 
-use super::{Untrusted, coded::coded_enum};
+use super::{PodContext, Untrusted, coded::coded_enum};
 use crate::{clock::UnixNanos, wire};
 
 /// Most facts that one finding keeps. Those that sort last are given up, whatever the order of arrival.
@@ -17,6 +17,8 @@ coded_enum! {
         Docker = 5, "docker";
         /// CRI-O.
         Crio = 6, "crio";
+        /// The apiserver of the cluster.
+        Kubernetes = 9, "kubernetes";
         /// The container's own log.
         Log = 8, "log";
         /// The kernel log.
@@ -185,6 +187,8 @@ pub enum Fact {
     KernelLoss(u64),
     /// The runtime was asked to end the container.
     RuntimeRequest(RuntimeRequest),
+    /// What the apiserver says about the pod.
+    PodContext(PodContext),
 }
 
 /// One fact with its time. Source and position, the key of the set, name it.
@@ -292,6 +296,15 @@ impl EvidenceSet {
     pub fn requests(&self) -> impl Iterator<Item = RuntimeRequest> {
         self.iter().filter_map(|(_, _, e)| match e.fact {
             Fact::RuntimeRequest(request) => Some(request),
+            _ => None,
+        })
+    }
+
+    /// What the apiserver says about the pod.
+    #[must_use]
+    pub fn pod(&self) -> Option<&PodContext> {
+        self.iter().find_map(|(_, _, e)| match &e.fact {
+            Fact::PodContext(pod) => Some(pod),
             _ => None,
         })
     }

@@ -33,13 +33,15 @@ pub struct Subject {
     pub attempt: u32,
     /// Guess from labels until the apiserver says better.
     pub owner: Owner,
+    /// Whether the apiserver named the owner.
+    pub owner_confirmed: bool,
     /// Memory cgroup path as the kernel names it.
     pub cgroup: String,
 }
 
 impl Subject {
     /// Unites two views of one subject: a known field wins over an unknown one, and of two known ones the greater, so
-    /// that the result does not depend on the order.
+    /// that the result does not depend on the order. An owner that the apiserver named wins over every guess.
     pub fn merge(&mut self, other: &Self) {
         let pairs = [
             (&mut self.namespace, &other.namespace),
@@ -57,8 +59,9 @@ impl Subject {
             }
         }
         self.attempt = self.attempt.max(other.attempt);
-        if other.owner > self.owner {
+        if (other.owner_confirmed, &other.owner) > (self.owner_confirmed, &self.owner) {
             self.owner.clone_from(&other.owner);
+            self.owner_confirmed = other.owner_confirmed;
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     exit::meaning_text,
     figures::{quoted, shown, size},
     hint::hint_text,
+    pod::pod_line,
     words::source_name,
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
             )
             .to_owned(),
         ),
+        Cause::PlannedStop | Cause::Evicted | Cause::ProbeKilled if facts.pod.is_some() => pod_line(cause, facts, lang),
         Cause::KilledBy | Cause::PlannedStop => request_line(facts, lang),
         Cause::AppError | Cause::FaultSignal | Cause::CannotStart => {
             telling_sign(facts).map(|hint| hint_text(&hint, lang))

@@ -18,6 +18,7 @@ pub const fn source_name(source: EvidenceSource, lang: Lang) -> &'static str {
         EvidenceSource::Kmsg => lang.pick("kernel log", "内核日志"),
         EvidenceSource::Trace => lang.pick("kernel trace events", "内核跟踪事件"),
         EvidenceSource::Cgroup => lang.pick("cgroup counters", "cgroup 计数器"),
+        EvidenceSource::Kubernetes => "Kubernetes",
         EvidenceSource::Procfs => lang.pick("node counters", "节点计数器"),
     }
 }

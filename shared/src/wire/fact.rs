@@ -56,6 +56,7 @@ impl From<&Fact> for pb::evidence::Fact {
                 kind: request.kind.number(),
                 signal: u32::from(request.signal),
             }),
+            Fact::PodContext(pod) => Self::PodContext(pod.into()),
         }
     }
 }
@@ -120,6 +121,7 @@ impl TryFrom<pb::evidence::Fact> for Fact {
             Wire::LogExcerpt(log) => Self::LogExcerpt(log.try_into()?),
             Wire::KernelLoss(loss) => Self::KernelLoss(loss.records),
             Wire::RuntimeRequest(request) => Self::RuntimeRequest(request.try_into()?),
+            Wire::PodContext(pod) => Self::PodContext(pod.try_into()?),
         })
     }
 }

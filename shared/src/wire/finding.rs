@@ -87,6 +87,7 @@ impl From<&Subject> for pb::Subject {
             owner_kind: subject.owner.kind.clone(),
             owner_name: subject.owner.name.clone(),
             cgroup: subject.cgroup.clone(),
+            owner_confirmed: subject.owner_confirmed,
         }
     }
 }
@@ -107,6 +108,7 @@ impl From<pb::Subject> for Subject {
                 name: clean_name(&subject.owner_name),
             },
             cgroup: bounded_path(&subject.cgroup),
+            owner_confirmed: subject.owner_confirmed,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Quoted facts in codes and figures: the same words in every language.
 
 use inquest_shared::{
-    model::{CounterStep, Fact, KernelKill, RuntimeExit, Untrusted},
+    model::{CounterStep, Fact, KernelKill, PodContext, RuntimeExit, Untrusted},
     text::size,
 };
 
@@ -25,6 +25,7 @@ pub(crate) fn describe(fact: &Fact) -> String {
         }
         Fact::KernelLoss(records) => format!("kernel_loss records={records}"),
         Fact::RuntimeRequest(request) => format!("runtime_request kind={} signal={}", request.kind, request.signal),
+        Fact::PodContext(pod) => pod_context(pod),
     }
 }
 
@@ -42,6 +43,30 @@ fn kernel_kill(kill: &KernelKill) -> String {
     add("main_process", kill.main_process.map(|main| main.to_string()));
     add("cgroup", named(&kill.limit_cgroup));
     add("partial", kill.partial.then(|| "true".to_owned()));
+    text
+}
+
+fn pod_context(pod: &PodContext) -> String {
+    let mut text = "pod_context".to_owned();
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name}={value}"));
+        }
+    };
+    add("deletion_requested", pod.deletion_requested_at.map(|at| at.to_string()));
+    for (name, value) in [
+        ("disruption", &pod.disruption),
+        ("reason", &pod.reason),
+        ("message", &pod.message),
+    ] {
+        add(name, (!value.is_empty()).then(|| quoted(value)));
+    }
+    if let Some(probe) = &pod.probe {
+        add("probe", Some(probe.kind.code().to_owned()));
+        add("failures", Some(probe.count.to_string()));
+        add("last", Some(probe.last_at.to_string()));
+        add("said", Some(quoted(&probe.message)));
+    }
     text
 }
 

@@ -1,0 +1,117 @@
+//! Ends that the apiserver explains.
+
+use super::*;
+use crate::model::{PodContext, ProbeFailure, ProbeKind};
+
+/// When every container here ended.
+const END: i64 = 100;
+
+fn pod(context: PodContext) -> Item {
+    (EvidenceSource::Kubernetes, "uid", Fact::PodContext(context))
+}
+
+fn ended(exit_code: i32) -> Item {
+    let exit = RuntimeExit {
+        exit_code,
+        finished_at: UnixNanos::from_secs(END),
+        ..RuntimeExit::default()
+    };
+    (EvidenceSource::Containerd, "1", Fact::RuntimeExit(exit))
+}
+
+fn deleted(second: i64) -> PodContext {
+    PodContext {
+        deletion_requested_at: Some(UnixNanos::from_secs(second)),
+        grace_seconds: 30,
+        ..PodContext::default()
+    }
+}
+
+fn failed_probe(kind: ProbeKind, second: i64) -> PodContext {
+    PodContext {
+        grace_seconds: 30,
+        probe: Some(ProbeFailure {
+            kind,
+            count: 3,
+            last_at: UnixNanos::from_secs(second),
+            message: Untrusted::bounded("HTTP probe failed with statuscode: 500", 64),
+        }),
+        ..PodContext::default()
+    }
+}
+
+fn because(reason: &str, disruption: &str) -> PodContext {
+    PodContext {
+        reason: Untrusted::bounded(reason, 64),
+        disruption: Untrusted::bounded(disruption, 64),
+        ..PodContext::default()
+    }
+}
+
+fn cause_of(exit_code: i32, context: PodContext) -> Cause {
+    judge(&set(vec![ended(exit_code), pod(context)])).cause
+}
+
+#[test]
+fn an_end_after_the_deletion_was_asked_for_is_planned_whatever_its_code() {
+    for exit_code in [0, 1, 137, 143, 139] {
+        assert_eq!(
+            cause_of(exit_code, deleted(END - 30)),
+            Cause::PlannedStop,
+            "{exit_code}"
+        );
+    }
+    assert_eq!(cause_of(137, because("", "EvictionByEvictionAPI")), Cause::PlannedStop);
+}
+
+/// Somebody cleans up after a crash: that does not make the crash a wish.
+#[test]
+fn a_deletion_after_the_end_explains_nothing() {
+    assert_eq!(cause_of(1, deleted(END + 10)), Cause::AppError);
+    assert_eq!(cause_of(137, deleted(END + 10)), Cause::KilledUnknown);
+    assert_eq!(
+        cause_of(137, deleted(END + 2)),
+        Cause::PlannedStop,
+        "whole seconds and two clocks"
+    );
+}
+
+#[test]
+fn memory_proved_by_the_kernel_is_told_even_of_a_deleted_pod() {
+    let facts = vec![
+        kill(Some(LimitLevel::Container), Some(true)),
+        ended(137),
+        pod(deleted(END - 5)),
+    ];
+    assert_eq!(judge(&set(facts)).cause, Cause::OomLimit);
+}
+
+#[test]
+fn eviction_shutdown_and_preemption_are_told_apart() {
+    assert_eq!(cause_of(137, because("Evicted", "")), Cause::Evicted);
+    assert_eq!(cause_of(137, because("", "TerminationByKubelet")), Cause::Evicted);
+    assert_eq!(
+        cause_of(137, because("Terminated", "TerminationByKubelet")),
+        Cause::PlannedStop
+    );
+    assert_eq!(cause_of(137, because("", "PreemptionByScheduler")), Cause::PlannedStop);
+    assert_eq!(cause_of(137, because("SomethingElse", "")), Cause::KilledUnknown);
+}
+
+#[test]
+fn a_probe_ends_a_container_only_by_the_kubelets_own_way_and_in_time() {
+    for (exit_code, kind, second, cause) in [
+        (137, ProbeKind::Liveness, END - 31, Cause::ProbeKilled),
+        (143, ProbeKind::Startup, END - 1, Cause::ProbeKilled),
+        (0, ProbeKind::Liveness, END - 1, Cause::ProbeKilled),
+        (1, ProbeKind::Liveness, END - 1, Cause::AppError),
+        (137, ProbeKind::Liveness, END - 60, Cause::KilledUnknown),
+        (137, ProbeKind::Readiness, END - 1, Cause::KilledUnknown),
+    ] {
+        assert_eq!(
+            cause_of(exit_code, failed_probe(kind, second)),
+            cause,
+            "{exit_code} {kind} {second}"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What Kubernetes says about the pod of a container that ended.
+
+use super::{Untrusted, coded::coded_enum};
+use crate::clock::UnixNanos;
+
+coded_enum! {
+    /// Which probe of a container.
+    ProbeKind, "probe" {
+        /// Its failure ends the container.
+        Liveness = 1, "liveness";
+        /// Its failure ends the container before the others begin.
+        Startup = 2, "startup";
+        /// Its failure takes the pod out of services.
+        Readiness = 3, "readiness";
+    }
+}
+
+/// Failures of a probe that came before the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeFailure {
+    /// Which probe.
+    pub kind: ProbeKind,
+    /// How often it failed, as the kubelet's event counts.
+    pub count: u32,
+    /// The last failure, by the kubelet's clock.
+    pub last_at: UnixNanos,
+    /// What the kubelet said about it.
+    pub message: Untrusted,
+}
+
+/// The apiserver's word on a pod. Times are those of the apiserver or of a kubelet, mostly in whole seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PodContext {
+    /// When somebody asked for the deletion: `metadata.deletionTimestamp` less the grace period.
+    pub deletion_requested_at: Option<UnixNanos>,
+    /// Seconds that its containers have to end by themselves.
+    pub grace_seconds: u32,
+    /// Reason of the condition `DisruptionTarget`, such as `EvictionByEvictionAPI`; empty when there is none.
+    pub disruption: Untrusted,
+    /// `status.reason` of a pod that failed as a whole, such as `Evicted`; empty when there is none.
+    pub reason: Untrusted,
+    /// `status.message` beside it.
+    pub message: Untrusted,
+    /// The probe whose failures came last before the end.
+    pub probe: Option<ProbeFailure>,
+}

@@ -1,0 +1,92 @@
+//! The apiserver's word on the pod, as a reason.
+
+use super::{
+    Lang,
+    figures::{duration, quoted, shown},
+};
+use crate::{
+    cause::facts::{Exit, Facts},
+    model::{Cause, PodContext, ProbeFailure, ProbeKind},
+};
+
+/// Shown bytes of a reason.
+const MAX_REASON: usize = 64;
+/// Shown bytes of what the kubelet says.
+const MAX_MESSAGE: usize = 200;
+
+/// Why, when the apiserver's word on the pod carries the cause.
+pub(super) fn pod_line(cause: Cause, facts: &Facts<'_>, lang: Lang) -> Option<String> {
+    let (pod, exit) = (facts.pod?, facts.exit?);
+    match cause {
+        Cause::ProbeKilled => facts.deadly_probe().map(|probe| probe_line(probe, exit, lang)),
+        Cause::Evicted => Some(with_message(
+            lang.pick("the kubelet took the pod off the node", "kubelet 将 Pod 移出了节点"),
+            pod,
+            lang,
+        )),
+        _ if facts.pod_was_deleted() => Some(deletion(pod, exit, lang)),
+        _ if facts.node_was_shut_down() => Some(with_message(
+            lang.pick("the node was shut down", "节点正常关机"),
+            pod,
+            lang,
+        )),
+        _ => None,
+    }
+}
+
+fn with_message(what: &str, pod: &PodContext, lang: Lang) -> String {
+    if pod.message.is_empty() {
+        return what.to_owned();
+    }
+    format!(
+        "{what}{}{}",
+        lang.pick(": ", "："),
+        shown(pod.message.raw(), MAX_MESSAGE)
+    )
+}
+
+fn deletion(pod: &PodContext, exit: Exit<'_>, lang: Lang) -> String {
+    let mut text = match pod.disruption.raw() {
+        "EvictionByEvictionAPI" => lang.pick(
+            "the pod was evicted through the API, as a drain does",
+            "Pod 通过 API 被驱逐（如 drain）",
+        ),
+        "PreemptionByScheduler" => lang.pick(
+            "the scheduler gave the pod's place to a more important one",
+            "调度器将位置让给了更高优先级的 Pod",
+        ),
+        "DeletionByTaintManager" => lang.pick("the pod was deleted for a taint of its node", "Pod 因节点污点被删除"),
+        _ => lang.pick("the pod was deleted", "Pod 被删除"),
+    }
+    .to_owned();
+    if let Some(asked) = pod.deletion_requested_at {
+        let before = duration(exit.record.finished_at.since(asked), lang);
+        text.push_str(&match lang {
+            Lang::En => format!(", {before} before the end"),
+            Lang::Zh => format!("，早于结束 {before}"),
+        });
+    }
+    text
+}
+
+fn probe_line(probe: &ProbeFailure, exit: Exit<'_>, lang: Lang) -> String {
+    let kind = match probe.kind {
+        ProbeKind::Liveness => lang.pick("liveness probe", "存活探针"),
+        ProbeKind::Startup => lang.pick("startup probe", "启动探针"),
+        ProbeKind::Readiness => lang.pick("readiness probe", "就绪探针"),
+    };
+    let before = duration(exit.record.finished_at.since(probe.last_at), lang);
+    let count = probe.count.max(1);
+    let said = quoted(probe.message.raw(), MAX_MESSAGE);
+    match lang {
+        Lang::En => {
+            let times = if count == 1 {
+                "once".to_owned()
+            } else {
+                format!("{count} times")
+            };
+            format!("{kind} failed {times}, the last time {before} before the end: {said}")
+        }
+        Lang::Zh => format!("{kind}失败 {count} 次，最后一次早于结束 {before}：{said}"),
+    }
+}
