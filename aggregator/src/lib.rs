@@ -3,6 +3,7 @@
 
 pub mod alert;
 pub mod api;
+pub mod cluster;
 pub mod door;
 pub mod engine;
 pub mod ingest;

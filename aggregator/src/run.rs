@@ -23,6 +23,7 @@ use ulid::Ulid;
 use crate::{
     alert::{Dispatcher, Routes, plan},
     api,
+    cluster::{ClusterMetrics, Clusters, connect_all, keep_watching},
     door::{Door, DoorMetrics, Limits, connections_within},
     ingest::{self, Authority, Enrolment, Ingest, IngestMetrics, MAX_TTL, Nodes},
     notify::{self, Surroundings},
@@ -59,6 +60,7 @@ struct Parts {
     door_metrics: DoorMetrics,
     health: Health,
     server_id: String,
+    clusters: Clusters,
 }
 
 /// Runs the aggregator until it is told to stop.
@@ -118,6 +120,8 @@ impl Parts {
         let watched = Arc::new(Watched::new(Arc::new(store), health.clone(), &registry));
         let store: Arc<dyn Store> = watched.clone();
         let nodes = Nodes::restore(store.as_ref()).await.context("store")?;
+        let connections = connect_all(&config.cluster_name, config.kubernetes, &config.clusters).await?;
+        let clusters = Clusters::new(connections, &clock, &ClusterMetrics::new(&registry));
         let server_id = format!("{}-{}", config.cluster_name, server_suffix(clock.now()));
         Ok(Self {
             config,
@@ -129,6 +133,7 @@ impl Parts {
             registry,
             health,
             server_id,
+            clusters,
         })
     }
 }
@@ -142,9 +147,10 @@ fn server_suffix(now: UnixNanos) -> String {
         .collect()
 }
 
-/// Starts every task; stages stop in this order: listeners, the writer, senders, housekeeping.
+/// Starts every task; stages stop in this order: listeners, watches, the writer, senders, housekeeping.
 async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, reload: Reload) -> anyhow::Result<()> {
     let doors = supervisor.stage("listeners");
+    let watches = supervisor.stage("watches");
     let writer = supervisor.stage("writer");
     let senders = supervisor.stage("senders");
     let house = supervisor.stage("housekeeping");
@@ -162,6 +168,7 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
     let intake = start_pipeline(parts, &writer, &live).await?;
     start_api(parts, &doors, listeners.api, &intake);
     start_ingest(parts, &doors, listeners.ingest, intake)?;
+    start_watches(parts, &watches);
     start_housekeeping(parts, &house, live.keep.subscribe());
     start_reload(parts, &house, reload, live);
     start_status(parts, &house, listeners.status);
@@ -275,6 +282,19 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
             health.set(API, Condition::Ok);
             Ok(api::serve(door, server, token).await?)
         },
+    );
+}
+
+/// Follows Kubernetes, where there is one.
+fn start_watches(parts: &Parts, stage: &Stage) {
+    for index in parts.clusters.all() {
+        tracing::info!(cluster = &**index.name(), "watching Kubernetes");
+    }
+    let namespaces = parts.config.namespaces.clone();
+    stage.spawn_with(
+        "cluster watches",
+        (parts.clusters.clone(), namespaces, parts.health.clone()),
+        |(clusters, namespaces, health), token| keep_watching(clusters, namespaces, health, token),
     );
 }
 

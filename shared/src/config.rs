@@ -11,6 +11,7 @@
 
 mod agent;
 mod aggregator;
+mod cluster;
 mod describe;
 mod effective;
 mod keep_alive;
@@ -29,6 +30,7 @@ pub use agent::{
     AgentConfig, AggregatorAddress, CgroupSource, ContainerdSource, KmsgSource, LogTail, Sources, SpoolConfig,
 };
 pub use aggregator::{AggregatorConfig, EngineConfig, Listen, TlsConfig};
+pub use cluster::{ClusterConfig, KubernetesEnabled};
 pub use describe::{Form, Key, Kind};
 pub use effective::{Effective, Origin};
 pub use keep_alive::KeepAlive;

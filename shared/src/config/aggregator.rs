@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::problem::quote;
+use super::cluster::{self, ClusterConfig, KubernetesEnabled};
 use super::route::{self, Receiver, Route};
 use super::units::{ByteSize, ConfigDuration};
 use super::{KeepAlive, LogConfig, Schema, Section, at_least, positive};
@@ -16,6 +16,13 @@ pub struct AggregatorConfig {
     /// `cluster.name`: on every record; one database may hold several clusters. Default
     /// `default-cluster`.
     pub cluster_name: String,
+    /// `kubernetes.enabled`: whether the own cluster is watched through the service account of the pod. Default `auto`: in a
+    /// pod only.
+    pub kubernetes: KubernetesEnabled,
+    /// `clusters`: clusters that are reached through a kubeconfig. Default: none.
+    pub clusters: Vec<ClusterConfig>,
+    /// `watch.namespaces`: what is watched. Default: all.
+    pub namespaces: Vec<String>,
     /// `listen.*`: addresses.
     pub listen: Listen,
     /// `data_dir`: folder of the database and the certificate authority. Default
@@ -90,7 +97,7 @@ impl Schema for AggregatorConfig {
     }
 
     fn read(section: &mut Section<'_, '_>) -> Self {
-        let cluster_name = section.section("cluster", read_cluster_name);
+        let cluster_name = section.section("cluster", cluster::own_name);
         let listen = section.section("listen", Listen::read);
         let data_dir: PathBuf = section.value("data_dir", PathBuf::from("/var/lib/inquest"));
         let database = data_dir.join("inquest.db");
@@ -105,6 +112,9 @@ impl Schema for AggregatorConfig {
         });
         Self {
             cluster_name,
+            kubernetes: section.section("kubernetes", |s| s.value("enabled", KubernetesEnabled::Auto)),
+            clusters: cluster::others(section),
+            namespaces: section.section("watch", cluster::namespaces),
             listen,
             sqlite_path: section.section("store", |s| s.section("sqlite", |s| s.value("path", database))),
             tls: section.section("tls", |s| TlsConfig {
@@ -122,22 +132,6 @@ impl Schema for AggregatorConfig {
             log: section.section("log", LogConfig::read),
         }
     }
-}
-
-/// Longest name of a cluster. Source: a label value of Kubernetes has at most 63 characters.
-const MAX_CLUSTER_NAME: usize = 63;
-
-/// The name is a label, a part of keys and of identities in certificates, so it is as plain as a label value.
-fn read_cluster_name(section: &mut Section<'_, '_>) -> String {
-    let name = section.value("name", "default-cluster".to_owned());
-    let plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
-    let ends_well =
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.ends_with(|c: char| c.is_ascii_alphanumeric());
-    if name.len() > MAX_CLUSTER_NAME || !name.chars().all(plain) || !ends_well {
-        let what = "is no name of a cluster; expected at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends";
-        section.reject("name", &format!("{} {what}", quote(&name)));
-    }
-    name
 }
 
 impl Listen {

@@ -144,7 +144,7 @@ fn scalar(form: Form, default: Option<&str>) -> Value {
         Form::Size => pattern("^[0-9]+([TGMK]i?)?B$"),
         Form::Socket | Form::HostPort => pattern("^.+:[0-9]{1,5}$"),
         Form::Url => pattern("^https?://[^/]"),
-        Form::Word(words) => json!({"enum": words}),
+        Form::Word(words) => json!({"enum": spellings(words)}),
     };
     let value = default.filter(|text| !text.is_empty()).map(|text| match form {
         Form::Bool | Form::Whole => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
@@ -154,6 +154,13 @@ fn scalar(form: Form, default: Option<&str>) -> Value {
         schema.insert("default".into(), value);
     }
     schema
+}
+
+/// The words as YAML may read them: without quotes `true` is no text.
+fn spellings(words: &[&str]) -> Vec<Value> {
+    let plain = words.iter().map(|word| Value::from(*word));
+    let truths = words.iter().filter_map(|word| word.parse::<bool>().ok().map(Value::from));
+    plain.chain(truths).collect()
 }
 
 /// The rows of a program's table: path, default, meaning.

@@ -1,0 +1,9 @@
+//! Tests of the cluster index: records, watches against a server that keeps the rules of the API, and what they come to.
+
+mod bed;
+mod changes;
+mod fake;
+mod model;
+mod records;
+mod sample;
+mod watching;
