@@ -2,12 +2,12 @@
 
 mod sources;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use inquest_shared::{
     clock::{Clock, SystemClock},
-    config::AgentConfig,
+    config::{AgentConfig, DEFAULT_TOKEN_FILE},
     reload::{self, Reload},
     supervisor::{Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
@@ -27,7 +27,7 @@ use crate::{
     spool::{Limits, Shed, Spool},
     spool_status,
     state::StateFile,
-    uplink::{self, Uplink, UplinkConfig},
+    uplink::{self, Proof, Uplink, UplinkConfig},
 };
 
 /// Observations that may wait; a full queue blocks the sources (each says what then happens).
@@ -40,6 +40,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The parts that tasks share.
 struct Parts {
     config: AgentConfig,
+    proof: Proof,
     paths: HostPaths,
     clock: Arc<dyn Clock>,
     statuses: Statuses,
@@ -58,15 +59,13 @@ struct Parts {
 /// Start-up that cannot work (state directory, listener) and a stop that did not come to an end in time.
 pub async fn run(config: AgentConfig, reload: Reload) -> anyhow::Result<()> {
     // Without proof nothing could ever be sent; better said at the start than found out when the spool is full.
-    anyhow::ensure!(
-        config.bootstrap_secret_file.is_some(),
-        "enrolment.bootstrap_secret_file is not set: this node cannot prove itself to the aggregator"
-    );
+    let proof = Proof::choose(&config.proof, Path::new(DEFAULT_TOKEN_FILE))
+        .context("this node cannot prove itself to the aggregator")?;
     let mut signals = Signals::install().context("cannot listen for signals")?;
     let listener = TcpListener::bind(config.status)
         .await
         .with_context(|| format!("cannot listen on {}", config.status))?;
-    let parts = Parts::open(config)?;
+    let parts = Parts::open(config, proof)?;
     let supervisor = Supervisor::new(Arc::clone(&parts.clock));
     supervisor.register_metrics(&parts.registry);
     start_reload(&parts, &supervisor.stage("configuration"), reload);
@@ -75,7 +74,7 @@ pub async fn run(config: AgentConfig, reload: Reload) -> anyhow::Result<()> {
 }
 
 impl Parts {
-    fn open(config: AgentConfig) -> anyhow::Result<Self> {
+    fn open(config: AgentConfig, proof: Proof) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let paths = HostPaths {
             kmsg: config.sources.kmsg.path.clone(),
@@ -102,6 +101,7 @@ impl Parts {
         let statuses = Statuses::new(Arc::clone(&clock));
         Ok(Self {
             config,
+            proof,
             paths,
             clock,
             statuses,
@@ -269,7 +269,7 @@ fn uplink_config(parts: &Parts) -> UplinkConfig {
             .clone()
             .unwrap_or_else(|| aggregator.address.host().to_owned()),
         ca_file: aggregator.ca_file.clone(),
-        bootstrap_secret_file: parts.config.bootstrap_secret_file.clone(),
+        proof: parts.proof.clone(),
         host_id: machine::id(&node_name),
         node_name,
         boot_id: parts.boot_id.clone(),

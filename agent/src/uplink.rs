@@ -5,6 +5,9 @@ mod findings;
 mod identity;
 mod lane;
 mod logs;
+mod proof;
+
+pub use proof::{Proof, ProofError};
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -45,8 +48,8 @@ pub struct UplinkConfig {
     pub server_name: String,
     /// PEM file of the authority that signs the server's certificate.
     pub ca_file: Option<PathBuf>,
-    /// File with the bootstrap secret.
-    pub bootstrap_secret_file: Option<PathBuf>,
+    /// What the node proves itself with.
+    pub proof: Proof,
     /// Name that the node enrols with.
     pub node_name: String,
     /// Stable identity of the host.
@@ -76,9 +79,9 @@ pub enum UplinkError {
     /// A setting that is needed.
     #[error("{0} is not set")]
     Unset(&'static str),
-    /// The secret file is unusable.
-    #[error("the bootstrap secret is unusable")]
-    Secret(#[from] inquest_shared::secret::SecretError),
+    /// The secret or the token is unusable.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// The key or the request could not be made.
     #[error("cannot make a key for this node")]
     Key(#[from] rcgen::Error),
@@ -108,6 +111,21 @@ pub enum UplinkError {
     /// The stream ended.
     #[error("the stream to the aggregator ended")]
     Ended,
+}
+
+impl UplinkError {
+    /// Whether only a person can help: the aggregator said no for a reason that the next seconds will not change. It is
+    /// asked again all the same, since that person may be at work.
+    fn needs_people(&self) -> bool {
+        use tonic::Code::{FailedPrecondition, InvalidArgument, PermissionDenied, Unimplemented};
+        let Self::Refused { status, .. } = self else {
+            return false;
+        };
+        matches!(
+            status.code(),
+            FailedPrecondition | InvalidArgument | PermissionDenied | Unimplemented
+        )
+    }
 }
 
 /// What the uplink sends.
@@ -140,14 +158,18 @@ impl Uplink {
                 () = token.cancelled() => return,
                 ended = self.connected() => ended,
             };
+            let mut pause = backoff.after(begun.elapsed());
             if let Err(error) = ended {
                 let chain = chain(&error);
                 tracing::warn!(error = chain, "aggregator not reached, findings are spooled");
                 self.health.set(CONDITION, Condition::degraded(chain));
+                if error.needs_people() {
+                    pause = pause.max(RETRY_MAX / 2);
+                }
             }
             tokio::select! {
                 () = token.cancelled() => return,
-                () = sleep(backoff.after(begun.elapsed())) => {}
+                () = sleep(pause) => {}
             }
         }
     }

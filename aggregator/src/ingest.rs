@@ -17,11 +17,14 @@ mod service;
 mod visitor;
 
 pub use authority::{Authority, AuthorityError, MAX_TTL, ServerIdentity, SignedIdentity};
-pub use enrol::{Enrolment, MAX_ENROL_BYTES, Refusal};
+pub use enrol::{
+    Admitted, Bound, Enrolment, KubeReviewer, MAX_ENROL_BYTES, Owner, PodIndex, PodLookup, PublishedKeys, Refusal,
+    Review, ReviewError, TokenReviewer, TokenRules, Tokens,
+};
 pub use handshake::TlsSetupError;
 pub use identity::{IdentityError, Peer, peer_of};
 pub use metrics::IngestMetrics;
-pub use nodes::{NodeView, Nodes, NodesFull, Seat, keep_statuses};
+pub use nodes::{NodeView, Nodes, NodesFull, NodesMetrics, Seat, Skew, keep_statuses};
 pub use service::{Ingest, LIMITS, ServeError, serve};
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Wires the aggregator: configuration in, tasks under the supervisor out. The only place that names concrete backends.
 
+mod enrolment;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
@@ -8,7 +10,6 @@ use inquest_shared::{
     config::AggregatorConfig,
     model::{Incident, Key},
     reload::{self, Reload},
-    secret::Secret,
     supervisor::{Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
     text::{self, Lang, Paint},
@@ -25,7 +26,7 @@ use crate::{
     api,
     cluster::{ClusterMetrics, Clusters, connect_all, keep_watching},
     door::{Door, DoorMetrics, Limits, connections_within},
-    ingest::{self, Authority, Enrolment, Ingest, IngestMetrics, MAX_TTL, Nodes},
+    ingest::{self, Authority, Ingest, IngestMetrics, Nodes, NodesMetrics},
     notify::{self, Surroundings},
     pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner},
     reconfigure::{Live, rules},
@@ -119,7 +120,7 @@ impl Parts {
         let store = SqliteStore::open(&config.sqlite_path).await.context("store")?;
         let watched = Arc::new(Watched::new(Arc::new(store), health.clone(), &registry));
         let store: Arc<dyn Store> = watched.clone();
-        let nodes = Nodes::restore(store.as_ref()).await.context("store")?;
+        let nodes = Nodes::restore(store.as_ref(), clock.now()).await.context("store")?;
         let connections = connect_all(&config.cluster_name, config.kubernetes, &config.clusters).await?;
         let clusters = Clusters::new(connections, &clock, &ClusterMetrics::new(&registry));
         let server_id = format!("{}-{}", config.cluster_name, server_suffix(clock.now()));
@@ -167,7 +168,7 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
     };
     let intake = start_pipeline(parts, &writer, &live).await?;
     start_api(parts, &doors, listeners.api, &intake);
-    start_ingest(parts, &doors, listeners.ingest, intake)?;
+    start_ingest(parts, &doors, &house, listeners.ingest, intake)?;
     start_watches(parts, &watches);
     start_housekeeping(parts, &house, live.keep.subscribe());
     start_reload(parts, &house, reload, live);
@@ -212,28 +213,22 @@ async fn start_pipeline(parts: &Parts, stage: &Stage, live: &Live) -> anyhow::Re
     Ok(intake)
 }
 
-fn start_ingest(parts: &Parts, stage: &Stage, listener: TcpListener, intake: Intake) -> anyhow::Result<()> {
+fn start_ingest(
+    parts: &Parts,
+    stage: &Stage,
+    house: &Stage,
+    listener: TcpListener,
+    intake: Intake,
+) -> anyhow::Result<()> {
     let config = &parts.config;
     let now = parts.clock.now();
     let authority = Authority::open(&config.tls.ca_dir, now).context("certificate authority")?;
     let identity = authority
         .server_identity(&config.tls.names, now)
         .context("server certificate")?;
-    let secret = config
-        .bootstrap_secret_file
-        .as_ref()
-        .map(Secret::from_file)
-        .transpose()?;
-    if secret.is_none() {
-        tracing::warn!("enrolment.bootstrap_secret_file is not set: no agent can enrol");
-    }
     let ingest = Ingest {
         authority,
-        enrolment: Enrolment {
-            cluster: config.cluster_name.clone(),
-            secret,
-            ttl: MAX_TTL,
-        },
+        enrolment: enrolment::enrolment(parts, house)?,
         store: Arc::clone(&parts.store),
         intake,
         nodes: parts.nodes.clone(),
@@ -300,11 +295,15 @@ fn start_watches(parts: &Parts, stage: &Stage) {
 
 fn start_housekeeping(parts: &Parts, stage: &Stage, keep: watch::Receiver<Keep>) {
     let (store, clock, nodes) = (Arc::clone(&parts.store), Arc::clone(&parts.clock), parts.nodes.clone());
-    let statuses = (nodes, store, clock);
-    stage.spawn_with("node statuses", statuses, |(nodes, store, clock), token| async move {
-        ingest::keep_statuses(nodes, store, clock, token).await;
-        Ok(())
-    });
+    let statuses = (nodes, store, clock, NodesMetrics::new(&parts.registry));
+    stage.spawn_with(
+        "node statuses",
+        statuses,
+        |(nodes, store, clock, metrics), token| async move {
+            ingest::keep_statuses(nodes, store, clock, metrics, token).await;
+            Ok(())
+        },
+    );
     let retention = Retention {
         store: Arc::clone(&parts.store),
         nodes: parts.nodes.clone(),

@@ -26,7 +26,7 @@ pub use figures::{clock_time, date_time, duration, size};
 pub use hint::hint_text;
 pub use lang::Lang;
 pub use paint::{Paint, Style};
-pub use words::{delivery_state, incident_state, severity, source_name, source_state, transition};
+pub use words::{delivery_state, incident_state, severity, source_name, source_state, transition, version_skew};
 
 /// What happened, in a few words, such as "OOM at container limit" or "Exits with 1, crash loop (7 times)".
 #[must_use]

@@ -67,10 +67,19 @@ impl Peer {
     /// # Errors
     /// When the aggregator does not welcome it.
     pub async fn talk(&mut self, epoch: u64) -> Result<Conversation> {
+        self.talk_as(epoch, "").await
+    }
+
+    /// The same, claiming that the findings come from somebody else.
+    ///
+    /// # Errors
+    /// When the aggregator does not welcome it.
+    pub async fn talk_as(&mut self, epoch: u64, origin: &str) -> Result<Conversation> {
         let (up, requests) = mpsc::channel(QUEUE);
         let hello = Hello {
             epoch,
             agent_version: "by hand".to_owned(),
+            origin: origin.to_owned(),
             ..Hello::default()
         };
         send(&up, Up::Hello(hello)).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inquest_proto::ingest::v1::{EnrolRequest, enrol_request::Proof, ingest_service_client::IngestServiceClient};
+use inquest_proto::ingest::v1::{EnrolRequest, ingest_service_client::IngestServiceClient};
 use inquest_shared::{
     clock::{Clock, UnixNanos},
     secret::Secret,
@@ -34,16 +34,12 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Presents the bootstrap secret once over server-verified TLS. Every call of the channel has a deadline.
+    /// Presents the proof once over server-verified TLS. Every call of the channel has a deadline.
     pub(super) async fn enrol(config: &UplinkConfig, channel: Channel, clock: &dyn Clock) -> Result<Self, UplinkError> {
-        let file = config
-            .bootstrap_secret_file
-            .as_ref()
-            .ok_or(UplinkError::Unset("enrolment.bootstrap_secret_file"))?;
-        let secret: Secret = Secret::from_file(file)?;
+        let proof = config.proof.read()?;
         let key = KeyPair::generate()?;
         let request = EnrolRequest {
-            proof: Some(Proof::BootstrapSecret(secret.expose().clone())),
+            proof: Some(proof),
             certificate_request_pem: CertificateParams::default().serialize_request(&key)?.pem()?,
             node_name: config.node_name.clone(),
             host_id: config.host_id.clone(),

@@ -27,7 +27,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    ingest::NodeView,
+    ingest::{NodeView, Skew},
     record::{Cursor, NodeIdentity, Scope, StoredNode, StoredOccurrence},
     store::{cursor_of_finding, cursor_of_incident},
 };
@@ -326,6 +326,8 @@ fn node_now(stored: &StoredNode, live: Option<&NodeView>) -> pb::Node {
         status,
         enrolled_at_ns: stored.enrolled_at.0,
         clock_offset_ns: live.and_then(|view| view.clock_offset),
+        version_skew: live.map_or(Skew::Unknown, |view| view.skew).to_wire().into(),
+        silent: live.is_some_and(|view| view.silent),
     }
 }
 

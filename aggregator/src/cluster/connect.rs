@@ -84,11 +84,16 @@ pub async fn connect_all(
         KubernetesEnabled::False => false,
     };
     if wanted && !connections.iter().any(|connection| connection.name == own) {
-        let config = Config::incluster_env().map_err(|source| ConnectError::NotInPod {
-            cluster: own.to_owned(),
-            source,
-        })?;
-        connections.push(connect(own, config)?);
+        match Config::incluster_env() {
+            Ok(config) => connections.push(connect(own, config)?),
+            Err(error) if enabled == KubernetesEnabled::Auto => {
+                tracing::warn!(%error, "this pod has no account: the apiserver is not asked");
+            }
+            Err(source) => {
+                let cluster = own.to_owned();
+                return Err(ConnectError::NotInPod { cluster, source });
+            }
+        }
     }
     Ok(connections)
 }

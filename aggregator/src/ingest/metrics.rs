@@ -19,6 +19,7 @@ pub(super) struct Reason {
 pub struct IngestMetrics {
     pub(super) refused: Family<Reason, Counter>,
     pub(super) enrolled: Counter,
+    pub(super) enrolled_offline: Counter,
     pub(super) enrol_refused: Family<Reason, Counter>,
     pub(super) two_addresses: Counter,
     pub(super) replays: Counter,
@@ -41,6 +42,10 @@ impl IngestMetrics {
                 "Findings that mean nothing; acknowledged and not stored",
             ),
             enrolled: counter("enrolments", "Certificates given to agents"),
+            enrolled_offline: counter(
+                "enrolments_offline",
+                "Certificates of ten minutes given by cached keys while the apiserver was away",
+            ),
             enrol_refused: family("enrolments_refused", "Enrolments refused, by reason"),
             two_addresses: counter(
                 "ingest_identity_conflicts",

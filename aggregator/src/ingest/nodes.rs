@@ -3,6 +3,9 @@
 //! Owns the live view of nodes and the rule that the newest stream of a node wins. The store gets a coarse copy, so that
 //! heartbeats do not turn into disk writes.
 
+mod metrics;
+mod skew;
+
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -19,6 +22,9 @@ use prost::Message as _;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+pub use metrics::NodesMetrics;
+pub use skew::Skew;
+
 use super::clock_offset::ClockOffset;
 use crate::{
     record::{NodeIdentity, StoredNode},
@@ -31,6 +37,8 @@ const MAX_NODES: usize = 10_000;
 const STORE_EVERY: Duration = Duration::from_secs(60);
 /// How often due copies are written.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Three heartbeats of 10 s: a node that said nothing for so long is silent.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Longest version text kept.
 const MAX_VERSION: usize = 64;
 /// Longest status kept, encoded: five sources need about 1 KiB.
@@ -54,6 +62,10 @@ pub struct NodeView {
     pub last_seen: UnixNanos,
     /// Version of the agent as it says; untrusted.
     pub agent_version: String,
+    /// The same against ours.
+    pub skew: Skew,
+    /// Nothing was heard of it for three heartbeats.
+    pub silent: bool,
     /// Last status; `None` before the first.
     pub status: Option<AgentStatus>,
     /// Nanoseconds by which the node's clock is ahead of the aggregator's; `None` before the first status of a stream.
@@ -72,6 +84,8 @@ struct Entry {
 struct State {
     nodes: BTreeMap<(String, String), Entry>,
     streams: u64,
+    /// Nobody could be heard before.
+    listens_since: UnixNanos,
 }
 
 /// All nodes; clones are the same nodes.
@@ -88,10 +102,11 @@ pub struct Seat {
 }
 
 impl Nodes {
-    /// Nodes as they were stored before the start.
+    /// Nodes as they were stored before the start at `now`.
     #[must_use]
-    pub fn load(stored: Vec<StoredNode>) -> Self {
+    pub fn load(stored: Vec<StoredNode>, now: UnixNanos) -> Self {
         let nodes = Self::default();
+        nodes.state().listens_since = now;
         for known in stored.into_iter().take(MAX_NODES) {
             let status = AgentStatus::decode(known.status.as_slice())
                 .ok()
@@ -108,7 +123,7 @@ impl Nodes {
     ///
     /// # Errors
     /// [`StoreError`] of the reading.
-    pub async fn restore(store: &dyn Store) -> Result<Self, StoreError> {
+    pub async fn restore(store: &dyn Store, now: UnixNanos) -> Result<Self, StoreError> {
         let mut stored = Vec::new();
         while stored.len() < MAX_NODES {
             let page = store
@@ -119,7 +134,7 @@ impl Nodes {
             }
             stored.extend(page);
         }
-        Ok(Self::load(stored))
+        Ok(Self::load(stored, now))
     }
 
     /// Makes place for a node that enrols, so that the table of nodes is bounded too.
@@ -175,6 +190,7 @@ impl Nodes {
         entry.clock = ClockOffset::default();
         let view = &mut entry.view;
         view.clock_offset = None;
+        view.skew = Skew::of(&version);
         (view.node, view.connected, view.last_seen, view.agent_version) = (node.clone(), true, now, version);
         drop(state);
         Ok(Seat {
@@ -188,6 +204,23 @@ impl Nodes {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks the nodes that are silent now, and counts them and their versions.
+    fn listen(&self, now: UnixNanos) -> Census {
+        let mut state = self.state();
+        let (since, mut census) = (state.listens_since, Census::default());
+        for entry in state.nodes.values_mut() {
+            let view = &mut entry.view;
+            let silent = now.since(view.last_seen.max(since)) >= SILENCE;
+            if silent && !view.silent {
+                census.fell_silent.push(view.node.name.clone());
+            }
+            view.silent = silent;
+            census.silent += i64::from(silent);
+            *census.skews.entry(view.skew).or_default() += 1;
+        }
+        census
     }
 
     /// Copies that the store should get now.
@@ -219,6 +252,8 @@ impl Entry {
             node,
             connected: false,
             last_seen,
+            skew: Skew::of(&agent_version),
+            silent: false,
             agent_version,
             status: None,
             clock_offset: None,
@@ -274,7 +309,10 @@ impl Seat {
 
     fn edit(&self, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.nodes.state().nodes.get_mut(&self.key) {
+            let before = entry.view.last_seen;
             change(entry);
+            // Whoever speaks is not silent; the next look would say so only a second later.
+            entry.view.silent &= entry.view.last_seen == before;
         }
     }
 }
@@ -298,14 +336,30 @@ fn bounded(text: &str) -> String {
     Untrusted::bounded(text, MAX_VERSION).escaped()
 }
 
+/// What a look at all nodes found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Census {
+    silent: i64,
+    /// Names of those that were not silent at the look before.
+    fell_silent: Vec<String>,
+    skews: BTreeMap<Skew, i64>,
+}
+
 /// Writes changed statuses to the store until `stop` is cancelled: at once when a source changed, else once a minute per
-/// node. A refused write comes up again.
-pub async fn keep_statuses(nodes: Nodes, store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// node. A refused write comes up again. Notices silent nodes meanwhile.
+pub async fn keep_statuses(
+    nodes: Nodes,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    metrics: NodesMetrics,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(FLUSH_EVERY) => {}
         }
+        metrics.show(&nodes.listen(clock.now()));
         let mut due = nodes.take_due(clock.now()).into_iter();
         for (node, at, status) in due.by_ref() {
             if stop.is_cancelled() {
@@ -325,142 +379,4 @@ pub async fn keep_statuses(nodes: Nodes, store: Arc<dyn Store>, clock: Arc<dyn C
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node() -> NodeIdentity {
-        NodeIdentity {
-            cluster: "c".to_owned(),
-            uid: "u".to_owned(),
-            name: "n".to_owned(),
-        }
-    }
-
-    fn connect(nodes: &Nodes, at: i64) -> Seat {
-        nodes
-            .connect(&node(), IpAddr::from([10, 0, 0, 1]), &Hello::default(), UnixNanos(at))
-            .unwrap()
-    }
-
-    #[test]
-    fn the_newest_stream_wins_and_the_end_of_an_older_one_changes_nothing() {
-        let nodes = Nodes::default();
-        let first = connect(&nodes, 1);
-        let second = connect(&nodes, 2);
-        assert!(first.replaced.is_cancelled() && !second.replaced.is_cancelled());
-        drop(first);
-        assert!(nodes.snapshot()[0].connected);
-        drop(second);
-        assert!(!nodes.snapshot()[0].connected);
-    }
-
-    #[test]
-    fn a_second_address_is_noticed_only_while_the_first_is_connected() {
-        let nodes = Nodes::default();
-        let from = |last: u8| {
-            let address = IpAddr::from([10, 0, 0, last]);
-            nodes
-                .connect(&node(), address, &Hello::default(), UnixNanos(0))
-                .unwrap()
-        };
-        let first = from(1);
-        let again = from(1);
-        assert_eq!(again.other_address(), None);
-        let second = from(2);
-        assert_eq!(second.other_address(), Some(IpAddr::from([10, 0, 0, 1])));
-        drop((first, again, second));
-        assert_eq!(from(3).other_address(), None);
-    }
-
-    #[test]
-    fn heartbeats_are_written_once_a_minute_and_changed_sources_at_once() {
-        let nodes = Nodes::default();
-        let seat = connect(&nodes, 0);
-        let second = |n: i64| UnixNanos::from_secs(1_000 + n);
-        seat.status(AgentStatus::default(), second(0));
-        assert_eq!(nodes.take_due(second(0)).len(), 1);
-        seat.status(
-            AgentStatus {
-                at_ns: 10,
-                ..AgentStatus::default()
-            },
-            second(10),
-        );
-        assert_eq!(nodes.take_due(second(10)).len(), 0);
-        let sources = vec![inquest_proto::ingest::v1::SourceStatus::default()];
-        seat.status(
-            AgentStatus {
-                sources,
-                ..AgentStatus::default()
-            },
-            second(20),
-        );
-        assert_eq!(nodes.take_due(second(20)).len(), 1);
-        seat.seen(second(81));
-        assert_eq!(nodes.take_due(second(81)).len(), 1);
-    }
-
-    /// Somebody with the bootstrap secret must not fill memory and disk with nodes.
-    #[test]
-    fn nodes_beyond_the_limit_are_refused_until_old_ones_are_forgotten() {
-        let nodes = Nodes::default();
-        let named = |n: usize| NodeIdentity {
-            uid: n.to_string(),
-            ..node()
-        };
-        for n in 0..MAX_NODES {
-            nodes.admit(&named(n), UnixNanos(5)).unwrap();
-        }
-        assert_eq!(nodes.admit(&named(MAX_NODES), UnixNanos(9)), Err(NodesFull));
-        let connect = |n, at| nodes.connect(&named(n), IpAddr::from([10, 0, 0, 1]), &Hello::default(), UnixNanos(at));
-        assert!(connect(MAX_NODES, 9).is_err());
-        let seat = connect(0, 5).unwrap();
-        nodes.forget(UnixNanos(6));
-        assert_eq!(nodes.snapshot().len(), 1, "only the connected one is left");
-        nodes.admit(&named(MAX_NODES), UnixNanos(9)).unwrap();
-        drop(seat);
-    }
-
-    #[test]
-    fn a_status_that_is_too_large_does_not_stay_in_memory() {
-        let nodes = Nodes::default();
-        let seat = connect(&nodes, 0);
-        let status = AgentStatus {
-            agent_version: "x".repeat(MAX_STATUS),
-            ..AgentStatus::default()
-        };
-        seat.status(status, UnixNanos(7));
-        let view = nodes.snapshot().remove(0);
-        assert_eq!((view.status, view.last_seen), (None, UnixNanos(7)));
-    }
-
-    #[test]
-    fn a_node_whose_clock_is_ahead_is_shown_so_until_it_connects_anew() {
-        let nodes = Nodes::default();
-        let seat = connect(&nodes, 0);
-        assert_eq!(nodes.snapshot()[0].clock_offset, None);
-        let status = |at_ns| AgentStatus {
-            at_ns,
-            ..AgentStatus::default()
-        };
-        assert_eq!(seat.status(status(190), UnixNanos(100)), Some(90));
-        assert_eq!(nodes.snapshot()[0].clock_offset, Some(90));
-        drop(seat);
-        assert_eq!(nodes.snapshot()[0].clock_offset, Some(90), "the last that is known");
-        let _seat = connect(&nodes, 200);
-        assert_eq!(nodes.snapshot()[0].clock_offset, None);
-    }
-
-    #[test]
-    fn a_version_text_cannot_forge_a_log_line() {
-        let nodes = Nodes::default();
-        let hello = Hello {
-            agent_version: "1\nerror".to_owned(),
-            ..Hello::default()
-        };
-        let _seat = nodes
-            .connect(&node(), IpAddr::from([10, 0, 0, 1]), &hello, UnixNanos(0))
-            .unwrap();
-        assert_eq!(nodes.snapshot()[0].agent_version, "1\\u{a}error");
-    }
-}
+mod tests;

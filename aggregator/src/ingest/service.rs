@@ -11,6 +11,7 @@ use std::{
 use futures::Stream;
 use inquest_proto::ingest::v1::{
     EnrolRequest, EnrolResponse, ReportRequest, ReportResponse, SendLogsRequest, SendLogsResponse,
+    enrol_request::Proof,
     ingest_service_server::{IngestService, IngestServiceServer},
 };
 use inquest_shared::{clock::Clock, config::KeepAlive};
@@ -26,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tower::layer::layer_fn;
 
 use super::{
-    Authority, AuthorityError, Enrolment, IngestMetrics, Nodes, Peer, Refusal, ServerIdentity, TlsSetupError,
+    Admitted, Authority, AuthorityError, Enrolment, IngestMetrics, Nodes, Peer, Refusal, ServerIdentity, TlsSetupError,
     guesses::Guesses,
     handshake, logs,
     metrics::Reason,
@@ -36,7 +37,6 @@ use super::{
 use crate::{
     door::{Budget, Door, Limits, Source},
     pipeline::Intake,
-    record::NodeIdentity,
     store::Store,
 };
 
@@ -111,6 +111,7 @@ pub(super) struct Shared {
     pub stop: CancellationToken,
     pub log_writers: Semaphore,
     guesses: Mutex<Guesses>,
+    wrong_tokens: Mutex<Guesses>,
 }
 
 struct Service {
@@ -134,7 +135,8 @@ pub async fn serve(
         ingest,
         stop: stop.clone(),
         log_writers: Semaphore::new(LOG_WRITERS),
-        guesses: Mutex::default(),
+        guesses: Mutex::new(Guesses::of_secrets()),
+        wrong_tokens: Mutex::new(Guesses::of_tokens()),
     });
     let streams = TaskTracker::new();
     let service = IngestServiceServer::new(Service {
@@ -186,13 +188,15 @@ impl IngestService for Service {
         } = &self.shared.ingest;
         let visitor = visitor(&request)?;
         let request = request.into_inner();
-        let node = self
+        let admitted = self
             .admit(enrolment, &request, &visitor)
+            .await
             .map_err(|refusal| refused(metrics, refusal))?;
-        let admitted = self.shared.ingest.nodes.admit(&node, clock.now());
-        admitted.map_err(|full| Status::resource_exhausted(full.to_string()))?;
-        let answer = self.certify(&request, &node)?;
-        if let Err(error) = store.put_node(&node, clock.now()).await {
+        let node = &admitted.node;
+        let seated = self.shared.ingest.nodes.admit(node, clock.now());
+        seated.map_err(|full| Status::resource_exhausted(full.to_string()))?;
+        let answer = self.certify(&request, &admitted)?;
+        if let Err(error) = store.put_node(node, clock.now()).await {
             tracing::warn!(node = node.name, %error, "an enrolment was not stored");
             return Err(Status::unavailable(
                 "the store does not take the enrolment now: try again",
@@ -200,6 +204,9 @@ impl IngestService for Service {
         }
         visitor.pass.prove();
         metrics.enrolled.inc();
+        if admitted.offline {
+            metrics.enrolled_offline.inc();
+        }
         tracing::info!(node = node.name, uid = node.uid, "a node enrolled");
         Ok(Response::new(answer))
     }
@@ -227,30 +234,41 @@ impl IngestService for Service {
 }
 
 impl Service {
-    /// The identity that the request has proved, unless too many wrong secrets came from there.
-    fn admit(&self, enrolment: &Enrolment, request: &EnrolRequest, visitor: &Visitor) -> Result<NodeIdentity, Refusal> {
-        let (source, now) = (Source::of(visitor.address), Instant::now());
-        let guesses = || self.shared.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-        if !guesses().may_try(source, now) {
+    /// The identity that the request has proved, unless too many wrong proofs came from there.
+    async fn admit(
+        &self,
+        enrolment: &Enrolment,
+        request: &EnrolRequest,
+        visitor: &Visitor,
+    ) -> Result<Admitted, Refusal> {
+        let source = Source::of(visitor.address);
+        let by_token = matches!(request.proof, Some(Proof::ServiceAccountToken(_)));
+        let wrong = if by_token {
+            &self.shared.wrong_tokens
+        } else {
+            &self.shared.guesses
+        };
+        let guesses = || wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if !guesses().may_try(source, Instant::now()) {
             return Err(Refusal::TooManyWrong);
         }
-        let admitted = enrolment.admit(request);
-        if admitted == Err(Refusal::WrongSecret) {
-            guesses().wrong(source, now);
+        let admitted = enrolment.admit(request, self.shared.ingest.clock.now()).await;
+        if admitted.as_ref().is_err_and(|refusal| refusal.is_guess()) {
+            guesses().wrong(source, Instant::now());
         }
         admitted
     }
 
-    fn certify(&self, request: &EnrolRequest, node: &NodeIdentity) -> Result<EnrolResponse, Status> {
+    fn certify(&self, request: &EnrolRequest, admitted: &Admitted) -> Result<EnrolResponse, Status> {
+        let Admitted { node, ttl, .. } = admitted;
         let Ingest {
             authority,
-            enrolment,
             clock,
             server_id,
             metrics,
             ..
         } = &self.shared.ingest;
-        let signed = authority.sign(&request.certificate_request_pem, node, clock.now(), enrolment.ttl);
+        let signed = authority.sign(&request.certificate_request_pem, node, clock.now(), *ttl);
         let signed = signed.map_err(|error| match error {
             AuthorityError::Request { .. } => refused(metrics, Refusal::CertificateRequest),
             error => {

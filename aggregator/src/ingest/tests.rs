@@ -1,3 +1,4 @@
+mod tokens;
 mod world;
 
 use std::time::{Duration, Instant};

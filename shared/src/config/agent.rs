@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::enrolment::AgentProof;
 use super::units::{ByteSize, ConfigDuration};
 use super::{HostPort, KeepAlive, LogConfig, Schema, Section, at_least, positive};
 
@@ -17,9 +18,8 @@ pub struct AgentConfig {
     pub node_name: Option<String>,
     /// `aggregator.*`: where findings go.
     pub aggregator: AggregatorAddress,
-    /// `enrolment.bootstrap_secret_file`: file with the secret that admits this node outside
-    /// Kubernetes. Default: none.
-    pub bootstrap_secret_file: Option<PathBuf>,
+    /// `enrolment.*`: what this node proves itself with.
+    pub proof: AgentProof,
     /// `state_dir`: folder of the spool, the cursors and the counter baselines. Default
     /// `/var/lib/inquest-agent`.
     pub state_dir: PathBuf,
@@ -161,7 +161,7 @@ impl Schema for AgentConfig {
         Self {
             node_name: section.section("node", |s| s.optional("name")),
             aggregator: section.section("aggregator", AggregatorAddress::read),
-            bootstrap_secret_file: section.section("enrolment", |s| s.optional("bootstrap_secret_file")),
+            proof: section.section("enrolment", AgentProof::read),
             state_dir: section.value("state_dir", PathBuf::from("/var/lib/inquest-agent")),
             spool: section.section("spool", |s| SpoolConfig {
                 findings_max: at_least(s, "findings_max", ByteSize::mib(64), &LEAST_SPOOL),

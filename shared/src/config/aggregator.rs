@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::cluster::{self, ClusterConfig, KubernetesEnabled};
+use super::enrolment::EnrolmentConfig;
 use super::route::{self, Receiver, Route};
 use super::units::{ByteSize, ConfigDuration};
 use super::{KeepAlive, LogConfig, Schema, Section, at_least, positive};
@@ -32,9 +33,8 @@ pub struct AggregatorConfig {
     pub sqlite_path: PathBuf,
     /// `tls.*`: the server's certificate.
     pub tls: TlsConfig,
-    /// `enrolment.bootstrap_secret_file`: file with the secret that admits agents outside
-    /// Kubernetes. Default: none, and then no agent is admitted by secret.
-    pub bootstrap_secret_file: Option<PathBuf>,
+    /// `enrolment.*`: who is given a certificate.
+    pub enrolment: EnrolmentConfig,
     /// `ingest.keep_alive.*`: how soon a dead agent's connection is freed.
     pub keep_alive: KeepAlive,
     /// `engine.*`: how occurrences become incidents.
@@ -122,7 +122,7 @@ impl Schema for AggregatorConfig {
                 ca_dir: s.value("ca_dir", data_dir.join("ca")),
             }),
             data_dir,
-            bootstrap_secret_file: section.section("enrolment", |s| s.optional("bootstrap_secret_file")),
+            enrolment: section.section("enrolment", EnrolmentConfig::read),
             keep_alive: section.section("ingest", KeepAlive::read),
             engine: section.section("engine", EngineConfig::read),
             route,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inquest_proto::ingest::v1::SourceState;
+use inquest_proto::{ingest::v1::SourceState, query::v1::VersionSkew};
 
 use super::{Lang, figures::duration};
 use crate::model::{DeliveryState, EvidenceSource, Incident, IncidentState, Severity, TransitionKind};
@@ -32,6 +32,16 @@ pub const fn source_state(state: SourceState, lang: Lang) -> &'static str {
         SourceState::Degraded => lang.pick("degraded", "受限"),
         SourceState::Blind => lang.pick("blind", "不可见"),
         SourceState::Absent => lang.pick("absent", "不存在"),
+    }
+}
+
+/// How an agent's version stands to the aggregator's; empty when there is nothing to say.
+#[must_use]
+pub const fn version_skew(skew: VersionSkew, lang: Lang) -> &'static str {
+    match skew {
+        VersionSkew::Unspecified | VersionSkew::Same => "",
+        VersionSkew::Older => lang.pick("older than the aggregator", "比聚合器旧"),
+        VersionSkew::Newer => lang.pick("newer than the aggregator", "比聚合器新"),
     }
 }
 

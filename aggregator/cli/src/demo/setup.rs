@@ -143,7 +143,10 @@ mod tests {
             ReceiverKind::Webhook(_)
         ));
         assert_eq!(agent.aggregator.ca_file.unwrap(), aggregator.tls.ca_dir.join("ca.crt"));
-        assert_eq!(agent.bootstrap_secret_file, aggregator.bootstrap_secret_file);
+        assert_eq!(
+            agent.proof.bootstrap_secret_file,
+            aggregator.enrolment.bootstrap_secret_file
+        );
         assert_eq!(agent.sources.containerd.socket, [PathBuf::from("/tmp/x/c.sock")]);
         assert!(aggregator.listen.ingest.ip().is_loopback() && aggregator.listen.status.ip().is_loopback());
     }

@@ -2,13 +2,13 @@
 
 use inquest_proto::{
     ingest::v1::{SourceState, SourceStatus},
-    query::v1::Node,
+    query::v1::{Node, VersionSkew},
 };
 use std::time::Duration;
 
 use inquest_shared::{
     clock::UnixNanos,
-    text::{Lang, duration, source_state},
+    text::{Lang, duration, source_state, version_skew},
 };
 
 use super::{
@@ -38,10 +38,10 @@ fn by_node(nodes: &[Node], look: Look) -> String {
         rows.add(vec![
             cell(&node.name),
             cell(&node.cluster),
-            cell(if node.connected { "yes" } else { "no" }),
+            cell(connected(node)),
             cell(&look.age(UnixNanos(node.last_seen_ns))),
             cell(&clock(node.clock_offset_ns, look.lang)),
-            cell(&status.agent_version),
+            cell(&version(&status.agent_version, node.version_skew(), look.lang)),
             cell(&sources(&status.sources, look.lang)),
         ]);
     }
@@ -67,7 +67,7 @@ fn by_source(nodes: &[Node], look: Look) -> String {
             rows.add(vec![
                 cell(&node.name),
                 cell(&node.cluster),
-                cell(if node.connected { "yes" } else { "no" }),
+                cell(connected(node)),
                 cell(&source.name),
                 cell(source_state(source.state(), look.lang)),
                 cell(&look.age(UnixNanos(source.since_ns))),
@@ -78,6 +78,23 @@ fn by_source(nodes: &[Node], look: Look) -> String {
         }
     }
     rows.finish()
+}
+
+/// Whether the agent's stream is open. One that is silent may have an open stream and be frozen all the same.
+const fn connected(node: &Node) -> &'static str {
+    match (node.silent, node.connected) {
+        (true, _) => "silent",
+        (false, true) => "yes",
+        (false, false) => "no",
+    }
+}
+
+/// The agent's version, with a note when the aggregator has another one.
+fn version(version: &str, skew: VersionSkew, lang: Lang) -> String {
+    match version_skew(skew, lang) {
+        "" => version.to_owned(),
+        note => format!("{version} ({note})"),
+    }
 }
 
 /// How far the node's clock is ahead (+) of the aggregator's or behind (-).
@@ -136,8 +153,8 @@ mod tests {
     #[test]
     fn a_node_says_what_it_sees() {
         insta::assert_snapshot!(table(&[sample::node()], look(false)), @r#"
-        NODE   CLUSTER           CONNECTED   SEEN   CLOCK         VERSION   SOURCES
-        n1     default-cluster   yes         4 s    +1 min 30 s   0.1.0     cgroups: live (v1) · containerd: absent (no socket) · kernel log: blind (permission denied)
+        NODE   CLUSTER           CONNECTED   SEEN   CLOCK         VERSION                             SOURCES
+        n1     default-cluster   yes         4 s    +1 min 30 s   0.1.0 (older than the aggregator)   cgroups: live (v1) · containerd: absent (no socket) · kernel log: blind (permission denied)
         "#);
     }
 
@@ -170,12 +187,14 @@ mod tests {
         let silent = Node {
             status: None,
             connected: false,
+            silent: true,
+            version_skew: 0,
             clock_offset_ns: None,
             ..sample::node()
         };
         insta::assert_snapshot!(table(&[silent], look(false)), @r#"
         NODE   CLUSTER           CONNECTED   SEEN   CLOCK   VERSION   SOURCES
-        n1     default-cluster   no          4 s    -       -         -
+        n1     default-cluster   silent      4 s    -       -         -
         "#);
     }
 }

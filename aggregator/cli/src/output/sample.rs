@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use inquest_proto::{
     ingest::v1::{AgentStatus, SourceState, SourceStatus},
-    query::v1::{Node, StoredFinding},
+    query::v1::{Node, StoredFinding, VersionSkew},
 };
 use inquest_shared::{
     clock::UnixNanos,
@@ -206,5 +206,7 @@ pub(crate) fn node() -> Node {
         status: Some(status),
         enrolled_at_ns: after(-60_000).0,
         clock_offset_ns: Some(90_000_000_000),
+        version_skew: VersionSkew::Older.into(),
+        silent: false,
     }
 }

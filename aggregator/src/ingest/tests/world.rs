@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use inquest_proto::ingest::v1::{
     Ack, EnrolRequest, Finding as WireFinding, FindingBatch, Hello, ReportRequest, ReportResponse, SequencedFinding,
     Welcome, enrol_request::Proof, ingest_service_client::IngestServiceClient, report_request::Message as Up,
@@ -80,10 +81,22 @@ impl TestStore for crate::store::SqliteStore {
 impl World {
     pub async fn new<S: TestStore>(store: Arc<S>) -> Self {
         let memory = Arc::clone(&store).memory();
-        Self::with(tempfile::tempdir().unwrap(), store, memory).await
+        Self::with(tempfile::tempdir().unwrap(), store, memory, None).await
     }
 
-    async fn with(ca: TempDir, store: Arc<dyn Store>, memory: Option<Arc<MemoryStore>>) -> Self {
+    /// One that takes ServiceAccount tokens too.
+    pub async fn with_tokens(tokens: Arc<Tokens>) -> Self {
+        let store = MemoryStore::new();
+        let memory = Some(Arc::clone(&store));
+        Self::with(tempfile::tempdir().unwrap(), store, memory, Some(tokens)).await
+    }
+
+    async fn with(
+        ca: TempDir,
+        store: Arc<dyn Store>,
+        memory: Option<Arc<MemoryStore>>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Self {
         let (registry, stop) = (Registry::new("test", "0"), CancellationToken::new());
         let (rules, rules_seen) = watch::channel(Rules::default());
         let parts = Parts {
@@ -100,14 +113,9 @@ impl World {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let tls = authority.server_identity(&names, SystemClock.now()).unwrap();
         let nodes = Nodes::default();
-        let secret = Some(Secret::new(SECRET.to_owned()));
         let ingest = Ingest {
             authority,
-            enrolment: Enrolment {
-                cluster: "c1".to_owned(),
-                secret,
-                ttl: MAX_TTL,
-            },
+            enrolment: enrolment_rules(tokens),
             store: Arc::clone(&store),
             intake: intake.clone(),
             nodes: nodes.clone(),
@@ -145,7 +153,7 @@ impl World {
         self.stop.cancel();
         self.served.await.unwrap().unwrap();
         self.writer.await.unwrap().unwrap();
-        Self::with(self.ca, self.store, self.memory).await
+        Self::with(self.ca, self.store, self.memory, None).await
     }
 
     pub fn memory(&self) -> &MemoryStore {
@@ -190,15 +198,10 @@ impl World {
             .unwrap()
             .pem()
             .unwrap();
-        let secret = Some(Secret::new(SECRET.to_owned()));
-        let admitted = Enrolment {
-            cluster: "c1".to_owned(),
-            secret,
-            ttl: MAX_TTL,
-        }
-        .admit(&enrolment(host, &request));
+        let (rules, given) = (enrolment_rules(None), enrolment(host, &request));
+        let admitted = rules.admit(&given, SystemClock.now()).now_or_never().unwrap().unwrap();
         let signed = authority
-            .sign(&request, &admitted.unwrap(), SystemClock.now(), MAX_TTL)
+            .sign(&request, &admitted.node, SystemClock.now(), MAX_TTL)
             .unwrap();
         (signed.chain_pem, key.serialize_pem())
     }
@@ -223,6 +226,15 @@ impl World {
         self.client(Some(&(answer.certificate_chain_pem, key.serialize_pem())))
             .await
             .unwrap()
+    }
+}
+
+fn enrolment_rules(tokens: Option<Arc<Tokens>>) -> Enrolment {
+    Enrolment {
+        cluster: "c1".to_owned(),
+        secret: Some(Secret::new(SECRET.to_owned())),
+        tokens,
+        ttl: MAX_TTL,
     }
 }
 
