@@ -12,6 +12,7 @@ pub(crate) mod facts;
 pub mod hint;
 mod pod;
 mod refine;
+pub(crate) mod sender;
 mod table;
 
 pub use exit_code::{ExitMeaning, Signal};

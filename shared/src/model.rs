@@ -13,7 +13,7 @@ mod verdict;
 pub use coded::UnknownCode;
 pub use evidence::{
     CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, MAX_EVIDENCE,
-    MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest,
+    MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, SignalResult, SignalSent,
 };
 pub use finding::{Discovery, Finding, FindingKind};
 pub use incident::{

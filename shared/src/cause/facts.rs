@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::exit_code::{Signal, meaning};
+use super::{
+    exit_code::{Signal, meaning},
+    sender::{self, Killer, Origin},
+};
 use crate::{
     clock::UnixNanos,
     model::{EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, PodContext, RequestKind, RuntimeExit},
@@ -101,6 +104,16 @@ impl<'a> Facts<'a> {
             asked.any(|request| request.kind == RequestKind::Kill && request.signal == signal.number())
         };
         self.signal().is_some_and(sent)
+    }
+
+    /// The signal that the container died of, as the kernel traced it, with its sender.
+    pub fn killer(&self) -> Option<Killer<'a>> {
+        sender::killer(self.evidence, self.exit?.at, self.signal()?)
+    }
+
+    /// Whether the signal that the container died of came from such a sender.
+    pub fn died_by(&self, origins: &[Origin]) -> bool {
+        self.killer().is_some_and(|killer| origins.contains(&killer.origin()))
     }
 
     /// The signal that the code names.

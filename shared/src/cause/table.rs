@@ -4,7 +4,10 @@
 //! which explains an end whatever its code, and only then the code itself. Confidence is in percent: 95 and more is proof by the kernel or the runtime, 80 a witness that is
 //! sometimes wrong, 60 and less an honest guess.
 
-use super::facts::{Exit, Facts, Kill, LOST_REASONS};
+use super::{
+    facts::{Exit, Facts, Kill, LOST_REASONS},
+    sender::Origin,
+};
 use crate::model::{Cause, LimitLevel, RequestKind, Severity, Verdict};
 
 /// One row.
@@ -82,6 +85,10 @@ static ROWS: &[Row] = &[
         f.died_of_request() && f.was_asked_to(RequestKind::Remove)
     }),
     row(Cause::KilledBy, 95, Severity::High, |f| f.died_of_request()),
+    // The kernel traced the signal. A runtime kills on somebody's order, so its name is no answer yet.
+    row(Cause::KilledBy, 95, Severity::High, |f| {
+        f.died_of_sigkill() && f.died_by(CULPRITS)
+    }),
     // The runtime's word. On cgroup v1 siblings of the victim get the notice too.
     row(Cause::OomReported, 90, Severity::High, |f| {
         f.message_has(&["oom-killed"])
@@ -115,7 +122,13 @@ static ROWS: &[Row] = &[
     row(Cause::OomReported, 40, Severity::Medium, |f| {
         f.runtime_oom && failed_by_itself(f)
     }),
+    row(Cause::KilledUnknown, 80, Severity::High, |f| {
+        f.died_of_sigkill() && f.died_by(&[Origin::Runtime])
+    }),
     row(Cause::KilledUnknown, 60, Severity::High, |f| f.died_of_sigkill()),
+    row(Cause::StoppedBy, 90, Severity::Low, |f| {
+        matches!(f.code(), Some(143 | 130)) && f.killer().is_some()
+    }),
     row(Cause::StoppedBy, 60, Severity::Low, |f| {
         matches!(f.code(), Some(143 | 130))
     }),
@@ -142,6 +155,9 @@ pub(super) fn first_match(facts: &Facts<'_>) -> Verdict {
         },
     )
 }
+
+/// Senders that answer the question who did it.
+const CULPRITS: &[Origin] = &[Origin::Process, Origin::Itself];
 
 /// Levels at which the node, not the container, is out of memory.
 const NODE_LEVELS: &[LimitLevel] = &[LimitLevel::Node, LimitLevel::Numa, LimitLevel::NodeAllocatable];

@@ -5,12 +5,13 @@ use crate::{
     clock::UnixNanos,
     model::{
         CounterStep, Evidence, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, MAX_EVIDENCE, RuntimeExit,
-        Untrusted,
+        SignalResult, Untrusted,
     },
 };
 
 mod pods;
 mod requests;
+mod senders;
 
 type Item = (EvidenceSource, &'static str, Fact);
 
@@ -428,6 +429,18 @@ fn arbitrary_item() -> impl Strategy<Value = (EvidenceSource, String, Evidence)>
         Just(Fact::RuntimeOom),
         text.prop_map(|line| log(line).2),
         any::<u64>().prop_map(Fact::KernelLoss),
+        (
+            prop::sample::select(vec![6u8, 9, 15]),
+            1..4u32,
+            any::<bool>(),
+            any::<Option<bool>>()
+        )
+            .prop_map(|(signal, sender, runtime, main_process)| senders::sent(
+                signal,
+                sender,
+                if runtime { "runc" } else { "sh" },
+                main_process
+            )),
     ];
     let at = any::<i64>().prop_map(UnixNanos);
     (prop::sample::select(EvidenceSource::ALL.to_vec()), "[0-9]", at, fact)

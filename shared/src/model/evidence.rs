@@ -73,6 +73,49 @@ pub struct RuntimeRequest {
     pub signal: u8,
 }
 
+coded_enum! {
+    /// What became of a signal.
+    SignalResult, "signal result" {
+        /// The target got it.
+        Delivered = 1, "delivered";
+        /// The target ignores it, or is the first process of its pid namespace and has no handler.
+        Ignored = 2, "ignored";
+        /// One was waiting already.
+        Pending = 3, "pending";
+        /// The target's queue was full.
+        Lost = 4, "lost";
+    }
+}
+
+/// A signal as the kernel traced it. Pids are of the initial pid namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalSent {
+    /// Its number.
+    pub signal: u8,
+    /// `si_code` of sigaction(2): 0 and below from a process, above 0 from the kernel.
+    pub code: i32,
+    /// Who sent it.
+    pub sender_pid: u32,
+    /// The sender's name, at most 15 bytes in the kernel; empty when unknown.
+    pub sender_comm: Untrusted,
+    /// The sender's effective user; `None` when it had ended before it was looked at.
+    pub sender_uid: Option<u32>,
+    /// The sender's cgroup; empty when it had ended before it was looked at.
+    pub sender_cgroup: String,
+    /// `namespace/pod/container`, else the name or the id of the sender's container; empty outside containers.
+    pub sender_container: String,
+    /// Who got it.
+    pub target_pid: u32,
+    /// The target's name.
+    pub target_comm: Untrusted,
+    /// Whether the whole process and not one thread was meant.
+    pub group: bool,
+    /// What became of it.
+    pub result: SignalResult,
+    /// Whether the target was the container's first process; `None` when unknown.
+    pub main_process: Option<bool>,
+}
+
 /// A process in the kernel's report, with its memory (resident + swapped + page tables).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemoryConsumer {
@@ -187,6 +230,8 @@ pub enum Fact {
     KernelLoss(u64),
     /// The runtime was asked to end the container.
     RuntimeRequest(RuntimeRequest),
+    /// A signal was sent to a process of the container.
+    SignalSent(SignalSent),
     /// What the apiserver says about the pod.
     PodContext(PodContext),
 }
@@ -296,6 +341,14 @@ impl EvidenceSet {
     pub fn requests(&self) -> impl Iterator<Item = RuntimeRequest> {
         self.iter().filter_map(|(_, _, e)| match e.fact {
             Fact::RuntimeRequest(request) => Some(request),
+            _ => None,
+        })
+    }
+
+    /// Signals that were sent, with their time, in the order of their positions.
+    pub fn signals(&self) -> impl Iterator<Item = (UnixNanos, &SignalSent)> {
+        self.iter().filter_map(|(_, _, e)| match &e.fact {
+            Fact::SignalSent(sent) => Some((e.at, sent)),
             _ => None,
         })
     }

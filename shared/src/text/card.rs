@@ -19,7 +19,7 @@ use crate::{
         facts::Facts,
         hints,
     },
-    model::{Delivery, DeliveryState, FindingKind, Incident, IncidentState, Occurrence, TransitionKind},
+    model::{Cause, Delivery, DeliveryState, FindingKind, Incident, IncidentState, Occurrence, TransitionKind},
 };
 
 /// Log lines on a card.
@@ -115,7 +115,9 @@ fn hint_lines(event: &Occurrence, lang: Lang) -> Vec<String> {
         return found;
     }
     let facts = Facts::of(&event.evidence);
-    let exit = facts.exit.filter(|_| !facts.proves_oom());
+    // Who knows the sender need not look for it.
+    let known = event.verdict.cause == Cause::KilledBy;
+    let exit = facts.exit.filter(|_| !facts.proves_oom() && !known);
     let next = exit.map(|exit| (meaning(exit.record.exit_code).next, !exit.record.message.is_empty()));
     match next {
         // What is on the card already needs no pointer to it.

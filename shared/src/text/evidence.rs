@@ -6,6 +6,7 @@ use super::{
     figures::{quoted, shown, size},
     hint::hint_text,
     pod::pod_line,
+    sender::{kernel_line, sender_line},
     words::source_name,
 };
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         exit_code::{Signal, meaning},
         facts::{Facts, Kill, OOM_KILL},
         hints,
+        sender::Origin,
     },
     model::{Cause, CounterStep, EvidenceSet, LimitLevel, RequestKind, RuntimeRequest},
 };
@@ -33,21 +35,36 @@ pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
     let said = match cause {
         Cause::OomLimit | Cause::OomNode | Cause::OomChild => counter_line(facts, lang),
         Cause::OomReported => Some(reported_line(facts, lang)),
-        Cause::KilledUnknown => Some(
-            lang.pick(
-                "SIGKILL, and no witness on the node names its sender",
-                "收到 SIGKILL，节点上没有证据表明发送者",
-            )
-            .to_owned(),
-        ),
         Cause::PlannedStop | Cause::Evicted | Cause::ProbeKilled if facts.pod.is_some() => pod_line(cause, facts, lang),
-        Cause::KilledBy | Cause::PlannedStop => request_line(facts, lang),
-        Cause::AppError | Cause::FaultSignal | Cause::CannotStart => {
-            telling_sign(facts).map(|hint| hint_text(&hint, lang))
-        }
+        Cause::KilledUnknown => Some(unknown_line(facts, lang)),
+        Cause::KilledBy => sender_line(facts, lang)
+            .filter(|_| !facts.died_of_request())
+            .or_else(|| request_line(facts, lang)),
+        Cause::PlannedStop => request_line(facts, lang),
+        Cause::StoppedBy => sender_line(facts, lang),
+        Cause::FaultSignal => telling_sign(facts)
+            .map(|hint| hint_text(&hint, lang))
+            .or_else(|| fault_line(facts, lang)),
+        Cause::AppError | Cause::CannotStart => telling_sign(facts).map(|hint| hint_text(&hint, lang)),
         _ => None,
     };
     said.unwrap_or_else(|| plain_line(facts, lang))
+}
+
+fn unknown_line(facts: &Facts<'_>, lang: Lang) -> String {
+    let traced = sender_line(facts, lang).or_else(|| kernel_line(facts, lang));
+    let silent = lang.pick(
+        "SIGKILL, and no witness on the node names its sender",
+        "收到 SIGKILL，节点上没有证据表明发送者",
+    );
+    traced.unwrap_or_else(|| silent.to_owned())
+}
+
+/// The kernel's reason of a fault, or the process that sent its signal from outside.
+fn fault_line(facts: &Facts<'_>, lang: Lang) -> Option<String> {
+    let from_outside = facts.died_by(&[Origin::Process, Origin::Runtime]);
+    let sent = from_outside.then(|| sender_line(facts, lang)).flatten();
+    sent.or_else(|| kernel_line(facts, lang))
 }
 
 /// The log's own word on why a program ended by itself; it says more than the code does.

@@ -1,8 +1,8 @@
 //! A cause in a few words.
 
-use super::Lang;
+use super::{Lang, sender::who};
 use crate::{
-    cause::{exit_code::meaning, facts::Facts},
+    cause::{exit_code::meaning, facts::Facts, sender::Origin},
     model::{Cause, LimitLevel},
 };
 
@@ -15,6 +15,21 @@ pub(super) fn title(cause: Cause, facts: Option<&Facts<'_>>, lang: Lang) -> Stri
         Cause::FaultSignal => match (facts.signal()?, lang) {
             (signal, Lang::En) => Some(format!("Crashes with {signal}")),
             (signal, Lang::Zh) => Some(format!("因 {signal} 崩溃")),
+        },
+        Cause::KilledBy => match (who(facts, lang)?, lang) {
+            (who, Lang::En) => Some(format!("Killed by {who} (SIGKILL)")),
+            (who, Lang::Zh) => Some(format!("被 {who} 终止（SIGKILL）")),
+        },
+        Cause::KilledUnknown if facts.died_by(&[Origin::Runtime]) => Some(
+            lang.pick(
+                "Killed by the runtime, on an unknown order (SIGKILL)",
+                "被运行时终止，下令者未知（SIGKILL）",
+            )
+            .to_owned(),
+        ),
+        Cause::StoppedBy if who(facts, lang).is_some() => match (facts.signal()?, who(facts, lang)?, lang) {
+            (signal, who, Lang::En) => Some(format!("Stopped by {signal} from {who}")),
+            (signal, who, Lang::Zh) => Some(format!("被 {who} 以 {signal} 终止")),
         },
         Cause::StoppedBy => match (facts.signal()?, lang) {
             (signal, Lang::En) => Some(format!("Stopped by {signal}, sender unknown")),

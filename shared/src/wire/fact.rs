@@ -7,8 +7,8 @@ use crate::{
     clock::UnixNanos,
     model::{
         Cause, CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt,
-        MAX_EVIDENCE, MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, Severity, Untrusted, Verdict,
-        clean_name,
+        MAX_EVIDENCE, MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, Severity, SignalResult, SignalSent,
+        Untrusted, Verdict, clean_name,
     },
 };
 
@@ -56,6 +56,7 @@ impl From<&Fact> for pb::evidence::Fact {
                 kind: request.kind.number(),
                 signal: u32::from(request.signal),
             }),
+            Fact::SignalSent(sent) => Self::SignalSent(sent.into()),
             Fact::PodContext(pod) => Self::PodContext(pod.into()),
         }
     }
@@ -96,6 +97,25 @@ impl From<&KernelKill> for pb::KernelKill {
     }
 }
 
+impl From<&SignalSent> for pb::SignalSent {
+    fn from(sent: &SignalSent) -> Self {
+        Self {
+            signal: u32::from(sent.signal),
+            code: sent.code,
+            sender_pid: sent.sender_pid,
+            sender_comm: sent.sender_comm.raw().to_owned(),
+            sender_uid: sent.sender_uid,
+            sender_cgroup: sent.sender_cgroup.clone(),
+            sender_container: sent.sender_container.clone(),
+            target_pid: sent.target_pid,
+            target_comm: sent.target_comm.raw().to_owned(),
+            group: sent.group,
+            result: sent.result.number(),
+            main_process: sent.main_process,
+        }
+    }
+}
+
 impl TryFrom<pb::evidence::Fact> for Fact {
     type Error = WireError;
 
@@ -121,6 +141,7 @@ impl TryFrom<pb::evidence::Fact> for Fact {
             Wire::LogExcerpt(log) => Self::LogExcerpt(log.try_into()?),
             Wire::KernelLoss(loss) => Self::KernelLoss(loss.records),
             Wire::RuntimeRequest(request) => Self::RuntimeRequest(request.try_into()?),
+            Wire::SignalSent(sent) => Self::SignalSent(sent.try_into()?),
             Wire::PodContext(pod) => Self::PodContext(pod.try_into()?),
         })
     }
@@ -175,6 +196,32 @@ impl TryFrom<pb::RuntimeRequest> for RuntimeRequest {
         // A number that is no signal of Linux says nothing about the end.
         let signal = u8::try_from(request.signal).unwrap_or_default();
         Ok(Self { kind, signal })
+    }
+}
+
+impl TryFrom<pb::SignalSent> for SignalSent {
+    type Error = WireError;
+
+    fn try_from(sent: pb::SignalSent) -> Result<Self, WireError> {
+        let result = SignalResult::from_number(sent.result).ok_or(WireError::Number {
+            field: "signal_sent.result",
+            number: sent.result,
+        })?;
+        Ok(Self {
+            // A number that is no signal of Linux ended nobody.
+            signal: u8::try_from(sent.signal).unwrap_or_default(),
+            code: sent.code,
+            sender_pid: sent.sender_pid,
+            sender_comm: Untrusted::bounded(&sent.sender_comm, MAX_COMM),
+            sender_uid: sent.sender_uid,
+            sender_cgroup: bounded_path(&sent.sender_cgroup),
+            sender_container: bounded_path(&sent.sender_container),
+            target_pid: sent.target_pid,
+            target_comm: Untrusted::bounded(&sent.target_comm, MAX_COMM),
+            group: sent.group,
+            result,
+            main_process: sent.main_process,
+        })
     }
 }
 

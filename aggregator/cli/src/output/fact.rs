@@ -1,7 +1,7 @@
 //! Quoted facts in codes and figures: the same words in every language.
 
 use inquest_shared::{
-    model::{CounterStep, Fact, KernelKill, PodContext, RuntimeExit, Untrusted},
+    model::{CounterStep, Fact, KernelKill, PodContext, RuntimeExit, SignalSent, Untrusted},
     text::size,
 };
 
@@ -25,6 +25,7 @@ pub(crate) fn describe(fact: &Fact) -> String {
         }
         Fact::KernelLoss(records) => format!("kernel_loss records={records}"),
         Fact::RuntimeRequest(request) => format!("runtime_request kind={} signal={}", request.kind, request.signal),
+        Fact::SignalSent(sent) => signal_sent(sent),
         Fact::PodContext(pod) => pod_context(pod),
     }
 }
@@ -43,6 +44,28 @@ fn kernel_kill(kill: &KernelKill) -> String {
     add("main_process", kill.main_process.map(|main| main.to_string()));
     add("cgroup", named(&kill.limit_cgroup));
     add("partial", kill.partial.then(|| "true".to_owned()));
+    text
+}
+
+fn signal_sent(sent: &SignalSent) -> String {
+    let mut text = format!(
+        "signal_sent signal={} code={} result={} target={} sender={} comm={}",
+        sent.signal,
+        sent.code,
+        sent.result,
+        sent.target_pid,
+        sent.sender_pid,
+        quoted(&sent.sender_comm)
+    );
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name}={value}"));
+        }
+    };
+    add("uid", sent.sender_uid.map(|uid| uid.to_string()));
+    add("container", named(&sent.sender_container));
+    add("cgroup", named(&sent.sender_cgroup));
+    add("main_process", sent.main_process.map(|main| main.to_string()));
     text
 }
 
