@@ -6,3 +6,4 @@ pub mod kmsg;
 pub mod machine;
 pub mod paths;
 pub mod procfs;
+pub mod tracefs;

@@ -37,6 +37,32 @@ pub fn namespace_pids(paths: &HostPaths, pid: u32) -> Result<Vec<u32>, FileError
     parse_ns_pids(&read_text(&path)?).ok_or_else(|| FileError::format(&path, "NSpid"))
 }
 
+/// Name of a process, at most 15 bytes of anything, and its effective user.
+///
+/// # Errors
+/// [`FileError::Gone`] when the process has ended.
+pub fn comm_and_uid(paths: &HostPaths, pid: u32) -> Result<(Vec<u8>, Option<u32>), FileError> {
+    let mut comm = read_bytes(&paths.process(pid, "comm"))?;
+    if comm.last() == Some(&b'\n') {
+        comm.pop();
+    }
+    let uid = read_text(&paths.process(pid, "status")).ok();
+    Ok((comm, uid.as_deref().and_then(parse_uid)))
+}
+
+/// Whether this procfs shows the initial pid namespace, whose pids the kernel prints. There, pid 2 is the parent of all
+/// kernel threads (`rest_init` in the kernel's `init/main.c`).
+///
+/// # Errors
+/// [`FileError`]; retrying does not help.
+pub fn is_of_the_host(paths: &HostPaths) -> Result<bool, FileError> {
+    match read_text(&paths.process(2, "comm")) {
+        Ok(comm) => Ok(comm.trim_end() == "kthreadd"),
+        Err(error) if error.is_gone() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Bytes in a page of memory.
 ///
 /// # Errors
@@ -68,6 +94,12 @@ fn parse_cgroup(text: &str) -> Option<String> {
 fn parse_ns_pids(text: &str) -> Option<Vec<u32>> {
     let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_whitespace().map(|pid| pid.parse().ok()).collect()
+}
+
+/// `Uid:` has the real, effective, saved and file system user.
+fn parse_uid(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Pairs of machine words: kind, value.
@@ -112,6 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn the_user_of_a_process_is_the_one_whose_rights_it_has() {
+        assert_eq!(parse_uid("Name:\tsu\nUid:\t1000\t0\t0\t0\n"), Some(0));
+        assert_eq!(parse_uid("Name:\tUid: 7\n"), None);
+    }
+
+    #[test]
+    fn a_procfs_without_kernel_threads_is_not_the_hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = HostPaths {
+            proc: folder.path().to_owned(),
+            ..HostPaths::default()
+        };
+        assert!(!is_of_the_host(&paths).unwrap());
+        std::fs::create_dir(folder.path().join("2")).unwrap();
+        std::fs::write(folder.path().join("2/comm"), "kthreadd\n").unwrap();
+        assert!(is_of_the_host(&paths).unwrap());
+    }
+
+    #[test]
     fn this_very_process_can_be_read() {
         let paths = HostPaths::default();
         let own = std::process::id();
@@ -127,6 +178,7 @@ mod tests {
         fn any_content_is_read_without_panic(text in ".{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             parse_cgroup(&text);
             parse_ns_pids(&text);
+            parse_uid(&text);
             parse_page_bytes(&bytes);
         }
     }
