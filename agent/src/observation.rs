@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{EvidenceSource, LogExcerpt, RuntimeExit, RuntimeRequest, Subject},
+    model::{EvidenceSource, KernelKill, LogExcerpt, RuntimeExit, RuntimeRequest, SignalSent, Subject},
 };
 
-use crate::host::kmsg::{Gap, Stamped};
+use crate::host::{
+    cgroup::counters::Memory,
+    kmsg::{Gap, Stamped},
+};
 
 /// One raw fact.
 #[derive(Debug, Clone)]
@@ -28,6 +31,15 @@ pub enum Observation {
         /// True while the reader is live.
         live: bool,
     },
+    /// Whether the kernel's out-of-memory victims are being traced.
+    TraceEvents {
+        /// True while the events are read.
+        live: bool,
+    },
+    /// A signal was sent to some process of the node.
+    Signal(SignalSeen),
+    /// The kernel chose a process to kill for memory.
+    TraceKill(TraceKill),
     /// A container that exists; later tellings replace earlier ones.
     Container(Container),
     /// The runtime no longer knows the instance. Its facts are kept for a while, since the kernel may speak of it later.
@@ -91,6 +103,49 @@ pub struct Exit {
     pub source: EvidenceSource,
     /// False when it was found on the first look after a start or a reconnection.
     pub live: bool,
+}
+
+/// A signal as it was traced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalSeen {
+    /// Microseconds since boot, target and number: names the event within this boot.
+    pub position: String,
+    /// When.
+    pub at: UnixNanos,
+    /// It was in the ring before the agent came.
+    pub backlog: bool,
+    /// Memory cgroup of the target, looked up while it was still there.
+    pub target_cgroup: Option<String>,
+    /// What was sent; the sender's container is not named yet.
+    pub sent: SignalSent,
+}
+
+/// A victim of the out-of-memory killer as it was traced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceKill {
+    /// Microseconds since boot and pid: names the event within this boot.
+    pub position: String,
+    /// When.
+    pub at: UnixNanos,
+    /// It was in the ring before the agent came.
+    pub backlog: bool,
+    /// What the event says; the limit is not known yet.
+    pub kill: KernelKill,
+    /// Memory cgroup of the victim, looked up while it was still there.
+    pub cgroup: Option<String>,
+    /// Memory cgroup of the process that asked for memory.
+    pub trigger_cgroup: Option<String>,
+    /// The victim's cgroup and those above it, innermost first; empty when they could not be read.
+    pub limits: Vec<MemoryAt>,
+}
+
+/// What the memory controller said of one cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryAt {
+    /// Its path.
+    pub cgroup: String,
+    /// Its counters.
+    pub memory: Memory,
 }
 
 /// A kill counter with its value before and now.

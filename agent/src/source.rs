@@ -12,5 +12,6 @@ pub mod log_tail;
 pub mod pod_logs;
 pub mod redact;
 mod statuses;
+pub mod trace;
 
 pub use statuses::{SourceHealth, SourceState, Statuses};

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use agent::{
     AgentConfig, AggregatorAddress, CgroupSource, ContainerdSource, KmsgSource, LogTail, Sources, SpoolConfig,
+    TraceSource,
 };
 pub use aggregator::{AggregatorConfig, EngineConfig, Listen, TlsConfig};
 pub use cluster::{ClusterConfig, KubernetesEnabled};

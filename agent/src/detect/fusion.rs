@@ -5,6 +5,8 @@ mod audit;
 mod containers;
 mod exit;
 mod kill;
+mod signal;
+mod trace;
 
 use std::collections::VecDeque;
 
@@ -17,6 +19,8 @@ use super::oom::{Assembler, OomReport};
 use crate::observation::Observation;
 use audit::Audit;
 use containers::Containers;
+use signal::Unnamed;
+use trace::Waiting;
 
 /// Findings of the recent past that later evidence may still change.
 const MAX_RECENT: usize = 512;
@@ -65,6 +69,12 @@ pub struct Fusion {
     scope: String,
     /// The kernel log is being read, or nothing says that it is not.
     kernel_live: bool,
+    /// Trace events tell victims.
+    trace_live: bool,
+    /// Traced victims whose record in the kernel log is still to come.
+    waiting: Vec<Waiting>,
+    /// Signals to containers that the runtime has not named.
+    unnamed: VecDeque<Unnamed>,
     assembler: Assembler,
     containers: Containers,
     recent: VecDeque<Recent>,
@@ -85,6 +95,9 @@ impl Fusion {
             boot_id,
             since,
             kernel_live: true,
+            trace_live: false,
+            waiting: Vec::new(),
+            unnamed: VecDeque::new(),
             assembler: Assembler::new(page_bytes),
             containers: Containers::default(),
             recent: VecDeque::new(),
@@ -123,10 +136,18 @@ impl Fusion {
                 self.kernel_live = live;
                 Vec::new()
             }
+            Observation::TraceEvents { live } => {
+                self.trace_live = live;
+                Vec::new()
+            }
+            Observation::Signal(seen) => self.on_signal(seen, now),
+            Observation::TraceKill(seen) => self.on_trace_kill(seen, now),
             Observation::Container(container) => {
                 let instance = container.subject.instance.clone();
                 self.containers.put(container);
-                self.on_named(&instance)
+                let mut out = self.on_named(&instance);
+                out.extend(self.on_named_signals(now));
+                out
             }
             Observation::Removed(instance) => {
                 self.containers.bury(&instance, now.mono_us);
@@ -156,6 +177,7 @@ impl Fusion {
             .into_iter()
             .flat_map(|r| self.on_report(r, &Witness::default(), now))
             .collect();
+        out.extend(self.on_trace_due(now));
         out.append(&mut self.pushed_out);
         for recent in &mut self.recent {
             if recent.held_until.is_some_and(|until| until <= now.mono_us) {
@@ -187,10 +209,18 @@ impl Fusion {
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         let held = self.recent.iter().filter_map(|r| r.held_until).min();
-        [self.assembler.next_deadline(), held, self.audit.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [
+            self.assembler.next_deadline(),
+            held,
+            self.trace_deadline(),
+            self.audit.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether some witness tells kills by the process, so that counters can wait for it.
+    const fn sees_kills(&self) -> bool {
+        self.kernel_live || self.trace_live
     }
 
     /// Whether a report or a counter is still open; the kernel cursor must not move past it.

@@ -13,6 +13,7 @@ use crate::{
     host::{
         cgroup::notice::{Bell, Ringers},
         kmsg::{Filter, KmsgReader, ReaderConfig},
+        tracefs::InstanceConfig,
     },
     observation::Observation,
     source::{
@@ -24,6 +25,7 @@ use crate::{
         kmsg,
         log_tail::TailLimits,
         pod_logs::{self, PodLogs},
+        trace::{self, Trace},
     },
 };
 
@@ -64,6 +66,7 @@ pub(super) fn start(parts: &Parts, stage: &Stage, outputs: Outputs) -> anyhow::R
     shared.start_pod_logs();
     let bell = Bell::new().context("descriptors")?;
     start_counters(parts, stage, running_now, observations.clone(), bell.clone());
+    start_trace(parts, stage, observations.clone());
     start_kmsg(parts, stage, observations, bell)
 }
 
@@ -193,6 +196,29 @@ fn start_kmsg(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>, bell
         },
     );
     Ok(())
+}
+
+fn start_trace(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>) {
+    let config = &parts.config.sources.trace;
+    if !config.enabled {
+        return switched_off(parts, trace::NAME, "trace");
+    }
+    let stats = Arc::default();
+    trace::counters::register(&parts.registry, &stats);
+    let source = Trace {
+        instance: InstanceConfig {
+            root: config.path.clone(),
+            name: format!("inquest-{}", config.instance),
+        },
+        paths: parts.paths.clone(),
+        clock: Arc::clone(&parts.clock),
+        statuses: parts.statuses.clone(),
+        stats,
+    };
+    stage.spawn_with(trace::NAME, (source, out), |(source, out), token| async move {
+        source.run(out, token).await;
+        Ok(())
+    });
 }
 
 fn start_counters(

@@ -72,6 +72,8 @@ pub struct SpoolConfig {
 pub struct Sources {
     /// `sources.kmsg.*`: the kernel log.
     pub kmsg: KmsgSource,
+    /// `sources.trace.*`: trace events of the kernel.
+    pub trace: TraceSource,
     /// `sources.cgroup.*`: kill counters of control groups.
     pub cgroup: CgroupSource,
     /// `sources.containerd.*`: the container runtime.
@@ -89,6 +91,18 @@ pub struct KmsgSource {
     pub enabled: bool,
     /// `sources.kmsg.path`. Default `/dev/kmsg`.
     pub path: PathBuf,
+}
+
+/// Trace events.
+#[derive(Debug, Clone)]
+pub struct TraceSource {
+    /// `sources.trace.enabled`. Default `true`.
+    pub enabled: bool,
+    /// `sources.trace.path`: where tracefs is mounted; only its folder `instances` is used. Default `/sys/kernel/tracing`.
+    pub path: PathBuf,
+    /// `sources.trace.instance`: the agent's folder is `instances/inquest-<instance>`; two agents on one kernel need two.
+    /// Default `agent`, 1 to 32 letters, digits and `-`.
+    pub instance: String,
 }
 
 /// Control groups.
@@ -201,6 +215,11 @@ impl Sources {
                 enabled: s.value("enabled", true),
                 path: s.value("path", PathBuf::from("/dev/kmsg")),
             }),
+            trace: section.section("trace", |s| TraceSource {
+                enabled: s.value("enabled", true),
+                path: s.value("path", PathBuf::from("/sys/kernel/tracing")),
+                instance: read_instance(s),
+            }),
             cgroup: section.section("cgroup", |s| CgroupSource {
                 enabled: s.value("enabled", true),
                 root: s.value("root", PathBuf::from("/sys/fs/cgroup")),
@@ -240,6 +259,16 @@ const CONTAINERD_SOCKETS: [&str; 4] = [
 
 /// The default addresses in the documentation of CRI-O and cri-dockerd.
 const CRI_SOCKETS: [&str; 2] = ["/run/crio/crio.sock", "/run/cri-dockerd.sock"];
+
+/// The name becomes a folder of tracefs, so nothing that leads elsewhere is taken.
+fn read_instance(section: &mut Section<'_, '_>) -> String {
+    let name = section.value("instance", "agent".to_owned());
+    let fits = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if !(1..=32).contains(&name.len()) || !fits(&name) {
+        section.reject("instance", "expected 1 to 32 letters, digits and dashes");
+    }
+    name
+}
 
 fn read_patterns(section: &mut Section<'_, '_>) -> Vec<String> {
     let patterns: Vec<String> = section.list("patterns", Vec::new());

@@ -86,12 +86,12 @@ impl Audit {
 }
 
 impl Fusion {
-    /// A counter moved: it speaks at once where the kernel log is blind, else when the log stays silent.
+    /// A counter moved: it speaks at once where kernel log and trace are blind, else when the log stays silent.
     pub(super) fn on_counter(&mut self, step: KillCounter, now: Moment) -> Vec<Finding> {
         if step.instance.is_empty() {
             self.audit.node_base.get_or_insert(step.before);
         }
-        if !self.kernel_live && !step.instance.is_empty() {
+        if !self.sees_kills() && !step.instance.is_empty() {
             return self.unexplained_of_container(&step, now).into_iter().collect();
         }
         self.audit.wait(now.mono_us.saturating_add(WAIT_US), step);

@@ -7,7 +7,7 @@ use std::{
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{EvidenceSource, LogExcerpt, RuntimeRequest},
+    model::{EvidenceSource, LogExcerpt, RuntimeRequest, SignalSent},
 };
 
 use crate::observation::Container;
@@ -40,6 +40,8 @@ struct Entry {
     oom: Option<UnixNanos>,
     /// What was asked of the runtime, and when.
     requests: Vec<(EvidenceSource, RuntimeRequest, UnixNanos)>,
+    /// Signals that its processes got, oldest first.
+    signals: Vec<Sent>,
     /// End of the run.
     ended: Option<UnixNanos>,
     buried: bool,
@@ -47,6 +49,11 @@ struct Entry {
     order: u64,
 }
 
+/// Position, time and content of a signal.
+pub(super) type Sent = (String, UnixNanos, SignalSent);
+
+/// Most signals kept of one run: a stop has two, and what children got gives way.
+const MAX_SIGNALS: usize = 8;
 /// Most requests kept of one run.
 const MAX_REQUESTS: usize = 8;
 /// A kernel record may be stamped this much later than the end that it caused: both read the same clock, but not in order.
@@ -77,6 +84,7 @@ impl Containers {
                 log: None,
                 oom: None,
                 requests: Vec::new(),
+                signals: Vec::new(),
                 ended: None,
                 buried: false,
                 order: self.named,
@@ -124,6 +132,34 @@ impl Containers {
     /// What was asked of the runtime.
     pub(super) fn requests(&self, instance: &str) -> &[(EvidenceSource, RuntimeRequest, UnixNanos)] {
         self.known.get(instance).map_or(&[], |entry| &entry.requests)
+    }
+
+    /// The run whose first process has this pid and had not ended.
+    pub(super) fn run_of_pid(&self, pid: u32, at: UnixNanos) -> Option<&Container> {
+        let runs = self.known.values().filter(|entry| entry.container.pid == Some(pid));
+        let mut open = runs.filter(|entry| entry.ended.is_none_or(|end| at <= end.saturating_add(RUN_SLACK)));
+        open.next().map(|entry| &entry.container)
+    }
+
+    /// Keeps a signal until the end comes.
+    pub(super) fn note_signal(&mut self, instance: &str, sent: Sent) {
+        let Some(entry) = self.known.get_mut(instance) else {
+            return;
+        };
+        if entry.signals.iter().any(|(position, _, _)| *position == sent.0) {
+            return;
+        }
+        if entry.signals.len() >= MAX_SIGNALS {
+            let of_child = |(_, _, sent): &Sent| sent.main_process != Some(true);
+            let gone = entry.signals.iter().position(of_child).unwrap_or_default();
+            entry.signals.remove(gone);
+        }
+        entry.signals.push(sent);
+    }
+
+    /// Signals that its processes got.
+    pub(super) fn signals(&self, instance: &str) -> &[Sent] {
+        self.known.get(instance).map_or(&[], |entry| &entry.signals)
     }
 
     /// Containers of a pod that are not gone.

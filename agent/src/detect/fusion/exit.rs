@@ -77,8 +77,9 @@ impl Fusion {
         };
         let mut finding = finding;
         self.cite_kills(&mut finding);
+        self.cite_signals(&mut finding);
         let may_be_a_kill = exit.record.exit_code == KILLED && finding.cites.is_empty();
-        let wait = (may_be_a_kill && self.kernel_live).then_some(now.mono_us.saturating_add(KERNEL_WAIT_US));
+        let wait = (may_be_a_kill && self.sees_kills()).then_some(now.mono_us.saturating_add(KERNEL_WAIT_US));
         self.admit(finding, 0, wait, now).into_iter().collect()
     }
 

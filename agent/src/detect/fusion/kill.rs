@@ -32,7 +32,7 @@ impl Fusion {
             .or_else(|| self.cgroup_of(&position));
         let located = CgroupPath::parse(path.as_deref().unwrap_or_default());
         let (subject, named) = self.locate(&located, path.as_deref().unwrap_or_default(), report.wall);
-        let (key, told) = self.key_of_kill(&position, &subject.instance);
+        let (key, told) = self.key_of_kill(&position, &subject.instance, (report.victim.pid, report.wall));
         if !told {
             self.audit.kernel_kill(u64::from(report.kills.max(1)));
         }
@@ -49,6 +49,9 @@ impl Fusion {
                 fact: Fact::KernelKill(kill),
             },
         );
+        if let Some((position, traced)) = self.take_trace_of(report.victim.pid, report.wall) {
+            evidence.insert(EvidenceSource::Trace, position, traced);
+        }
         let finding = Finding {
             key,
             kind: FindingKind::Kill,
@@ -73,7 +76,7 @@ impl Fusion {
 
     /// Whether a victim's cgroup lies in this node's scope: nodes that share a kernel read each other's records. A record
     /// without a cgroup can be told only by a node that has the kernel to itself.
-    fn is_ours(&self, cgroup: Option<&str>) -> bool {
+    pub(super) fn is_ours(&self, cgroup: Option<&str>) -> bool {
         let below = |path: &str| {
             path.strip_prefix(&self.scope)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -81,15 +84,25 @@ impl Fusion {
         self.scope.is_empty() || cgroup.is_some_and(below)
     }
 
-    /// Key of a report, and whether its kill is known already: from an earlier version of the report, or from a counter
-    /// that spoke first while the kernel log was blind.
-    fn key_of_kill(&self, position: &str, instance: &str) -> (Key, bool) {
+    /// Key of a report, and whether its kill is known already: from an earlier version of the report, or from the trace or
+    /// a counter that spoke first while the kernel log was blind.
+    fn key_of_kill(&self, position: &str, instance: &str, (pid, at): (u32, UnixNanos)) -> (Key, bool) {
+        let traced = |evidence: &EvidenceSet| {
+            let mut facts = evidence.iter();
+            facts.all(|(source, _, _)| source != EvidenceSource::Kmsg)
+        };
         let same = |finding: &Finding| {
             let by_counter = finding.subject.instance == instance && finding.evidence.kills().next().is_none();
             finding.kind == FindingKind::Kill && (by_counter || is_of_record(finding, position))
         };
-        match self.recent.iter().find(|r| same(&r.finding)) {
-            Some(known) => (known.finding.key, true),
+        let known = self
+            .recent
+            .iter()
+            .find(|r| same(&r.finding))
+            .map(|known| known.finding.key);
+        let by_trace = || self.kill_of_victim(pid, at, traced);
+        match known.or_else(by_trace) {
+            Some(key) => (key, true),
             None => (Key::kill(&self.boot_id, "kmsg", position), false),
         }
     }
@@ -122,7 +135,7 @@ impl Fusion {
     }
 
     /// Subject of a cgroup path, and whether the runtime knows it.
-    fn locate(&self, located: &Located, path: &str, at: UnixNanos) -> (Subject, bool) {
+    pub(super) fn locate(&self, located: &Located, path: &str, at: UnixNanos) -> (Subject, bool) {
         let chosen = located
             .choose(|id| self.containers.knows_id(id))
             .map(|(candidate, _)| candidate);
@@ -191,7 +204,12 @@ impl Fusion {
             Constraint::Cpuset | Constraint::MemoryPolicy => return Some(LimitLevel::Numa),
             Constraint::Memcg => {}
         }
-        Some(match CgroupPath::parse(report.oom_memcg.as_deref()?).level {
+        Some(self.level_of(report.oom_memcg.as_deref()?, subject, limit))
+    }
+
+    /// What the limit of a cgroup is to a container.
+    pub(super) fn level_of(&self, limit_cgroup: &str, subject: &Subject, limit: Option<u64>) -> LimitLevel {
+        match CgroupPath::parse(limit_cgroup).level {
             Level::Container => LimitLevel::Container,
             Level::Pod if self.only_container_has(&subject.pod_uid, limit) => LimitLevel::Container,
             Level::Pod => LimitLevel::Pod,
@@ -199,7 +217,7 @@ impl Fusion {
             Level::NodeAllocatable => LimitLevel::NodeAllocatable,
             Level::HostService(_) | Level::Other => LimitLevel::HostService,
             Level::Node => LimitLevel::Node,
-        })
+        }
     }
 
     fn only_container_has(&self, pod_uid: &str, limit: Option<u64>) -> bool {

@@ -14,6 +14,8 @@ use crate::{
     observation::{Container, Exit, KillCounter},
 };
 
+mod trace;
+
 const POD: &str = "4b0b5df8-f863-4bcb-a48d-887a4749fecd";
 const ID: &str = "9135c97b4d0966f40d39feba36904f6c2506a977a2c3fc151ff1c5ebd295a5b0";
 const KILL_WALL: i64 = 1_000_000_000_000;
