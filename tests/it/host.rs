@@ -1,5 +1,7 @@
 //! The host's own truth: the real kernel log and real cgroups, without any container runtime.
 
+mod trace;
+
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -80,6 +82,7 @@ async fn an_agent_without_rights_names_its_blind_spots() -> Result<()> {
             "containerd: {enabled: false}",
             "containerd: {socket: [/nonexistent.sock]}\n  kmsg: {path: /nonexistent/kmsg}",
         )
+        .replace("trace: {enabled: false}", "trace: {path: /nonexistent/tracing}")
         .replace("cgroup: {scope", "cgroup: {root: /nonexistent, scope");
     std::fs::write(world.path("agent.yaml"), blind)?;
     world.start_agent()?;
@@ -90,13 +93,14 @@ async fn an_agent_without_rights_names_its_blind_spots() -> Result<()> {
             let source = sources.iter().find(|source| source.name == name);
             source.is_some_and(|s| s.state() != SourceState::Live && !s.remedy.is_empty())
         };
-        let blind = ["kernel log", "cgroups", "containerd"];
+        let blind = ["kernel log", "trace events", "cgroups", "containerd"];
         ensure!(blind.into_iter().all(is_blind), "{sources:?}");
         Ok::<_, anyhow::Error>(sources)
     })
     .await?;
     let state = |name: &str| sources.iter().find(|s| s.name == name).map(|s| s.state());
     assert_eq!(state("kernel log"), Some(SourceState::Blind));
+    assert_eq!(state("trace events"), Some(SourceState::Blind));
     assert_eq!(state("containerd"), Some(SourceState::Absent));
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod cri_runtimes;
 mod no_socket;
+mod trace;
 
 use std::time::Duration;
 

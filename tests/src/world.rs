@@ -17,7 +17,7 @@ use inquest_proto::{
 use tonic::transport::Channel;
 
 use self::config::Surroundings;
-use crate::{Dockerd, Process, TestDir, Webhook, bin, free_port, wait_for};
+use crate::{Dockerd, Process, TestDir, Tracefs, Webhook, bin, free_port, wait_for};
 
 /// How long a healthy part may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +31,10 @@ pub struct Options {
     pub containerd: bool,
     /// A private dockerd; together with `containerd` it uses that one.
     pub docker: bool,
+    /// Trace events, through a mount of tracefs and an instance of its own; else the source is switched off.
+    pub trace: bool,
+    /// An agent of the standard profile: without the kernel log.
+    pub no_kernel_log: bool,
     /// Lines added to the agent's configuration.
     pub agent_extra: String,
     /// Lines added to the aggregator's configuration, indented as top-level keys.
@@ -74,6 +78,9 @@ pub struct World {
     pub containerd: Option<Containerd>,
     /// What this world's agent calls its node: other worlds on the same kernel are none of its business.
     scope: BareCgroup,
+    /// Trace events, when the world has them.
+    pub tracefs: Option<Tracefs>,
+    kernel_log: bool,
     ports: Ports,
     through: Through,
     dir: TestDir,
@@ -114,8 +121,14 @@ impl World {
             true => Some(start_docker(&dir, containerd.as_ref(), &scope).await?),
             false => None,
         };
+        let instance = format!("t{}", ports.agent_status);
+        let tracefs = match options.trace {
+            true => Some(Tracefs::mount(&dir.join("tracing"), &instance)?),
+            false => None,
+        };
         let surroundings = Surroundings {
             ports,
+            tracefs: tracefs.as_ref(),
             webhook: &webhook.url(),
             containerd: containerd.as_ref(),
             docker: docker.as_ref(),
@@ -132,6 +145,8 @@ impl World {
             containerd,
             docker,
             scope,
+            tracefs,
+            kernel_log: !options.no_kernel_log,
             ports,
             through,
             dir,
@@ -184,6 +199,8 @@ impl World {
         let runtimes = [
             ("containerd", self.containerd.is_some() || self.docker.is_some()),
             ("docker", self.docker.is_some()),
+            ("kernel log", self.kernel_log),
+            ("trace events", self.tracefs.is_some()),
         ];
         let connected = wait_for("the agent connects", PATIENCE, async || {
             let nodes = self.nodes().await?;
@@ -191,7 +208,7 @@ impl World {
             let sources = node.status.clone().unwrap_or_default().sources;
             let live = |name: &str| sources.iter().any(|s| s.name == name && s.state == 1);
             let missing = runtimes.iter().any(|(name, wanted)| *wanted && !live(name));
-            if !live("kernel log") || !live("cgroups") || missing {
+            if !live("cgroups") || missing {
                 bail!("sources are {sources:?}");
             }
             Ok(node)

@@ -9,7 +9,7 @@ use anyhow::Result;
 use inquest_cli::sandbox::{BareCgroup, Containerd};
 
 use super::{Options, Ports, WEBHOOK_SECRET};
-use crate::{Dockerd, TestDir};
+use crate::{Dockerd, TestDir, Tracefs};
 
 /// What the files name.
 pub(super) struct Surroundings<'a> {
@@ -19,6 +19,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) containerd: Option<&'a Containerd>,
     pub(super) docker: Option<&'a Dockerd>,
     pub(super) scope: &'a BareCgroup,
+    pub(super) tracefs: Option<&'a Tracefs>,
 }
 
 impl Surroundings<'_> {
@@ -63,7 +64,7 @@ impl Surroundings<'_> {
              aggregator: {{address: \"{}\", {}ca_file: {root}/data/ca/ca.crt}}\n\
              enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
              state_dir: {}\n\
-             sources:\n  {}\n  {}\n  cgroup: {{scope: {}}}\n\
+             sources:\n  {}\n  {}\n  {}\n{}  cgroup: {{scope: {}}}\n\
              listen: {{status: \"127.0.0.1:{}\"}}\n{}\n",
             options.agent_reaches.unwrap_or(self.ingest(options)),
             options.agent_uplink,
@@ -75,11 +76,24 @@ impl Surroundings<'_> {
                     .map(|docker| docker.socket().display().to_string())
                     .as_deref()
             ),
+            self.trace_source(),
+            if options.no_kernel_log {
+                "  kmsg: {enabled: false}\n"
+            } else {
+                ""
+            },
             self.containerd
                 .map_or_else(|| self.scope.path().to_owned(), Containerd::cgroup_root),
             self.ports.agent_status,
             options.agent_extra,
         )
+    }
+
+    fn trace_source(&self) -> String {
+        match self.tracefs {
+            Some(at) => format!("trace: {{path: {}, instance: {}}}", at.path().display(), at.instance()),
+            None => "trace: {enabled: false}".to_owned(),
+        }
     }
 
     /// As on a host with Docker alone, its containerd has no CRI and only tells its events.
