@@ -38,7 +38,7 @@ use tokio::sync::Notify;
 
 pub use change::{Batch, Change, ClusterChange, Found};
 pub use clusters::{Clusters, keep_watching};
-pub use connect::{Connection, ConnectError, connect_all};
+pub use connect::{ConnectError, Connection, connect_all};
 pub use events::Warning;
 pub use id::{ContainerId, Uid};
 pub use kind::Kind;
@@ -46,8 +46,8 @@ pub use metrics::ClusterMetrics;
 pub use node::{Condition, Namespace, Node};
 pub use owner::{Job, Owner, OwnerRef, ReplicaSet};
 pub use pod::{
-    Container, ContainerKind, ContainerSpec, Phase, Pod, Rare, RestartPolicy, State as ContainerState, Terminated, Trouble,
-    Waiting,
+    Container, ContainerKind, ContainerSpec, Phase, Pod, Rare, RestartPolicy, State as ContainerState, Terminated,
+    Trouble, Waiting,
 };
 pub use pods::PodView;
 pub use rollout::Workload;

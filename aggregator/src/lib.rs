@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod api;
 pub mod cluster;
+pub mod correlate;
 pub mod door;
 pub mod engine;
 pub mod ingest;

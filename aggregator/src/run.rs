@@ -25,6 +25,7 @@ use crate::{
     alert::{Dispatcher, Routes, plan},
     api,
     cluster::{ClusterMetrics, Clusters, connect_all, keep_watching},
+    correlate::{Correlation, CorrelationMetrics, keep_correlating},
     door::{Door, DoorMetrics, Limits, connections_within},
     ingest::{self, Authority, Ingest, IngestMetrics, Nodes, NodesMetrics},
     notify::{self, Surroundings},
@@ -168,8 +169,8 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
     };
     let intake = start_pipeline(parts, &writer, &live).await?;
     start_api(parts, &doors, listeners.api, &intake);
-    start_ingest(parts, &doors, &house, listeners.ingest, intake)?;
-    start_watches(parts, &watches);
+    let correlation = start_watches(parts, &watches, &intake);
+    start_ingest(parts, &doors, &house, listeners.ingest, (intake, correlation))?;
     start_housekeeping(parts, &house, live.keep.subscribe());
     start_reload(parts, &house, reload, live);
     start_status(parts, &house, listeners.status);
@@ -218,7 +219,7 @@ fn start_ingest(
     stage: &Stage,
     house: &Stage,
     listener: TcpListener,
-    intake: Intake,
+    (intake, correlation): (Intake, Correlation),
 ) -> anyhow::Result<()> {
     let config = &parts.config;
     let now = parts.clock.now();
@@ -231,6 +232,7 @@ fn start_ingest(
         enrolment: enrolment::enrolment(parts, house)?,
         store: Arc::clone(&parts.store),
         intake,
+        correlation,
         nodes: parts.nodes.clone(),
         clock: Arc::clone(&parts.clock),
         server_id: parts.server_id.clone(),
@@ -281,7 +283,7 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
 }
 
 /// Follows Kubernetes, where there is one.
-fn start_watches(parts: &Parts, stage: &Stage) {
+fn start_watches(parts: &Parts, stage: &Stage, intake: &Intake) -> Correlation {
     for index in parts.clusters.all() {
         tracing::info!(cluster = &**index.name(), "watching Kubernetes");
     }
@@ -291,6 +293,14 @@ fn start_watches(parts: &Parts, stage: &Stage) {
         (parts.clusters.clone(), namespaces, parts.health.clone()),
         |(clusters, namespaces, health), token| keep_watching(clusters, namespaces, health, token),
     );
+    let metrics = CorrelationMetrics::new(&parts.registry);
+    let correlation = Correlation::new(parts.clusters.clone(), Arc::clone(&parts.clock), metrics);
+    stage.spawn_with(
+        "correlation",
+        (correlation.clone(), intake.clone()),
+        |(correlation, intake), token| keep_correlating(correlation, intake, token),
+    );
+    correlation
 }
 
 fn start_housekeeping(parts: &Parts, stage: &Stage, keep: watch::Receiver<Keep>) {

@@ -105,13 +105,18 @@ async fn from_file(cluster: &ClusterConfig) -> Result<Config, ConnectError> {
     };
     let wrong = |source| ConnectError::Kubeconfig {
         cluster: cluster.name.clone(),
-        path: cluster.kubeconfig.as_ref().map_or_else(|| "of the environment".to_owned(), shown),
+        path: cluster
+            .kubeconfig
+            .as_ref()
+            .map_or_else(|| "of the environment".to_owned(), shown),
         source,
     };
     match &cluster.kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(wrong)
         }
         None => Config::from_kubeconfig(&options).await.map_err(wrong),
     }

@@ -147,7 +147,10 @@ mod tests {
             Uid::parse("4b8a9cf2-f4f7-436c-9ca0-e229ca363d7a").to_string(),
             "4b8a9cf2-f4f7-436c-9ca0-e229ca363d7a"
         );
-        assert!(matches!(Uid::parse("4b8a9cf2-f4f7-436c-9ca0-e229ca363d7a"), Uid::Uuid(_)));
+        assert!(matches!(
+            Uid::parse("4b8a9cf2-f4f7-436c-9ca0-e229ca363d7a"),
+            Uid::Uuid(_)
+        ));
         assert!(matches!(Uid::parse("node1"), Uid::Text(_)));
         assert!(size_of::<Uid>() <= 24);
     }

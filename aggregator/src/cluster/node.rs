@@ -116,7 +116,9 @@ impl Namespace {
         let meta = &wire.metadata;
         let kept = |map: &BTreeMap<String, String>| {
             let short = map.iter().filter(|(_, value)| value.len() <= MAX_ANNOTATION);
-            short.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+            short
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect()
         };
         Self {
             name: pool.text(&meta.name),

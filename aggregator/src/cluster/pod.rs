@@ -287,7 +287,11 @@ fn containers(wire: &PodWire, pool: &mut Pool) -> Box<[Container]> {
     let (spec, status) = (&wire.spec, &wire.status);
     let groups = [
         (&spec.containers, &status.container_statuses, ContainerKind::Main),
-        (&spec.init_containers, &status.init_container_statuses, ContainerKind::Init),
+        (
+            &spec.init_containers,
+            &status.init_container_statuses,
+            ContainerKind::Init,
+        ),
         (
             &spec.ephemeral_containers,
             &status.ephemeral_container_statuses,

@@ -251,7 +251,13 @@ impl PodTable {
 
     #[cfg(test)]
     pub(super) fn keys(&self) -> usize {
-        let slots = [&self.by_uid, &self.by_name, &self.by_container, &self.by_owner, &self.by_node];
+        let slots = [
+            &self.by_uid,
+            &self.by_name,
+            &self.by_container,
+            &self.by_owner,
+            &self.by_node,
+        ];
         slots.iter().map(|slots| slots.len()).sum()
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{id::Uid, node::Condition, pool::Pool, wire::WorkloadWire, kind::Kind};
+use super::{id::Uid, kind::Kind, node::Condition, pool::Pool, wire::WorkloadWire};
 
 /// A deployment, stateful set or daemon set.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -150,7 +150,11 @@ impl State {
             Item::ReplicaSet(wire) => drop(self.replica_sets.remove(&Uid::parse(&wire.metadata.uid), now)),
             Item::Job(wire) => drop(self.jobs.remove(&Uid::parse(&wire.metadata.uid), now)),
             Item::Workload(kind, wire) => {
-                let key = (*kind, wire.metadata.namespace.as_str().into(), wire.metadata.name.as_str().into());
+                let key = (
+                    *kind,
+                    wire.metadata.namespace.as_str().into(),
+                    wire.metadata.name.as_str().into(),
+                );
                 self.workloads.remove(&key, now);
             }
             // The apiserver forgets events after an hour; the rings have their own time.
@@ -305,14 +309,21 @@ impl State {
             say(format!("set {}/{}", set.namespace, set.name), format!("{set:?}"));
         }
         for workload in self.workloads.all() {
-            say(format!("{:?} {}/{}", workload.kind, workload.namespace, workload.name), format!("{workload:?}"));
+            say(
+                format!("{:?} {}/{}", workload.kind, workload.namespace, workload.name),
+                format!("{workload:?}"),
+            );
         }
         dump
     }
 }
 
 fn key(workload: &Workload) -> WorkloadKey {
-    (workload.kind, Arc::clone(&workload.namespace), workload.name.as_ref().into())
+    (
+        workload.kind,
+        Arc::clone(&workload.namespace),
+        workload.name.as_ref().into(),
+    )
 }
 
 /// Present objects by kind.

@@ -61,7 +61,11 @@ pub(super) fn synced(board: &Board, kind: Kind) -> bool {
 pub(super) fn complaint(board: &Board) -> Option<String> {
     let troubled: Vec<&WatchStatus> = board.values().filter(|s| s.state != WatchState::Live).collect();
     let first = troubled.first()?;
-    let place = first.namespace.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+    let place = first
+        .namespace
+        .as_ref()
+        .map(|name| format!(" of {name}"))
+        .unwrap_or_default();
     let (kind, state, reason) = (first.kind, first.state, &first.reason);
     let more = match troubled.len() {
         1 => String::new(),

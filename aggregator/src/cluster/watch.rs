@@ -33,7 +33,11 @@ const SILENCE: Duration = Duration::from_secs(190);
 /// A list without progress for so long is given up.
 const LIST_PROGRESS: Duration = Duration::from_secs(60);
 /// Time between two lists of the same kind: half of it at least, doubling while versions keep being forgotten.
-const RELIST: Backoff = Backoff::new(Duration::from_secs(20), Duration::from_secs(300), Duration::from_secs(600));
+const RELIST: Backoff = Backoff::new(
+    Duration::from_secs(20),
+    Duration::from_secs(300),
+    Duration::from_secs(600),
+);
 /// Pauses after failures of the connection.
 const RECONNECT: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(60));
 /// Pauses while the server does not allow or does not offer a kind.

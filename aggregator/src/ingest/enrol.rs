@@ -10,6 +10,7 @@ mod review;
 mod rules;
 mod token;
 mod tokens;
+mod watched;
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 

@@ -10,7 +10,7 @@ use inquest_proto::ingest::v1::{
 };
 use inquest_shared::{
     failpoint::{self, Point},
-    model::{Finding, Key},
+    model::{EvidenceSource, Finding, Key},
     wire::MAX_FINDING_BYTES,
 };
 use tokio::{
@@ -27,6 +27,7 @@ use super::{
     visitor::Visitor,
 };
 use crate::{
+    correlate::ForeignPod,
     pipeline::{AckSink, Overdraw, Received, Stopped, Submission, WINDOW_BYTES, digest},
     record::NodeIdentity,
 };
@@ -288,7 +289,7 @@ impl Stream<'_> {
             let bytes = usize::try_from(received.bytes).ok();
             received.permit = bytes.and_then(|bytes| budget.split(bytes));
         }
-        let (node, sink) = (Arc::clone(&self.node), Arc::clone(&self.sink));
+        let (node, sink) = (Arc::clone(&self.node), Some(Arc::clone(&self.sink)));
         Ok(self
             .shared
             .ingest
@@ -341,8 +342,24 @@ impl Stream<'_> {
             return Worth::Settled;
         }
         match Finding::try_from(finding) {
-            Ok(finding) => Worth::New(Box::new(finding), digest),
+            Ok(finding) => self.complete(finding, digest),
             Err(error) => Worth::Nothing(reason_of(&error)),
+        }
+    }
+
+    /// Adds what Kubernetes knows. An agent that speaks in the apiserver's name is not believed.
+    fn complete(&self, mut finding: Finding, digest: Key) -> Worth {
+        if finding
+            .evidence
+            .iter()
+            .any(|(source, _, _)| source == EvidenceSource::Kubernetes)
+        {
+            return Worth::Nothing("forged_source");
+        }
+        finding.subject.owner_confirmed = false;
+        match self.shared.ingest.correlation.complete(&self.node, &mut finding) {
+            Ok(()) => Worth::New(Box::new(finding), digest),
+            Err(ForeignPod) => Worth::Nothing("foreign_pod"),
         }
     }
 

@@ -35,6 +35,7 @@ use super::{
     visitor::{StrangersOnlyEnrol, Visitor, arrivals},
 };
 use crate::{
+    correlate::Correlation,
     door::{Budget, Door, Limits, Source},
     pipeline::Intake,
     store::Store,
@@ -82,6 +83,8 @@ pub struct Ingest {
     pub store: Arc<dyn Store>,
     /// The writer.
     pub intake: Intake,
+    /// Adds what Kubernetes knows.
+    pub correlation: Correlation,
     /// Live view of nodes.
     pub nodes: Nodes,
     /// The aggregator's clock.

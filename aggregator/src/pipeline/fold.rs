@@ -92,11 +92,12 @@ pub(super) struct Part {
 pub(super) fn parts_of(work: &[Item]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut places: HashMap<*const AckSink, usize> = HashMap::new();
-    for item in work {
+    let streamed = work.iter().filter_map(|item| Some((item, item.sink.as_ref()?)));
+    for (item, sink) in streamed {
         let next = parts.len();
-        let place = *places.entry(Arc::as_ptr(&item.sink)).or_insert(next);
+        let place = *places.entry(Arc::as_ptr(sink)).or_insert(next);
         if place == next {
-            let (node, sink) = (Arc::clone(&item.node), Arc::clone(&item.sink));
+            let (node, sink) = (Arc::clone(&item.node), Arc::clone(sink));
             parts.push(Part {
                 node,
                 sink,

@@ -40,8 +40,8 @@ pub struct Received {
 pub struct Submission {
     /// Who sent them, from the certificate.
     pub node: Arc<NodeIdentity>,
-    /// Who learns that they are on disk.
-    pub sink: Arc<AckSink>,
+    /// Who learns that they are on disk; `None` for versions that the aggregator made of what it has.
+    pub sink: Option<Arc<AckSink>>,
     /// The findings, in order.
     pub findings: Vec<Received>,
 }

@@ -15,7 +15,7 @@ const REPEATS_SHARE: usize = BATCH / 4;
 #[derive(Debug)]
 pub(super) struct Item {
     pub node: Arc<NodeIdentity>,
-    pub sink: Arc<AckSink>,
+    pub sink: Option<Arc<AckSink>>,
     pub received: Received,
     pub opens: bool,
 }

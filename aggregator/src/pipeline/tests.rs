@@ -107,7 +107,7 @@ impl<S: Store> Bench<S> {
         }
         let submission = Submission {
             node: Arc::new(node.clone()),
-            sink: Arc::clone(sink),
+            sink: Some(Arc::clone(sink)),
             findings: received,
         };
         self.intake.submit(submission).await.unwrap();

@@ -172,7 +172,7 @@ impl Pipeline {
     fn sort(&mut self, submission: Submission) {
         for received in submission.findings {
             let opens = self.engine.would_open(&submission.node, &received.finding);
-            let (node, sink) = (Arc::clone(&submission.node), Arc::clone(&submission.sink));
+            let (node, sink) = (Arc::clone(&submission.node), submission.sink.clone());
             self.lanes.push(Item {
                 node,
                 sink,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inquest_shared::{secret::Secret, supervisor::Stage};
 
 use super::Parts;
-use crate::ingest::{Enrolment, KubeReviewer, TokenRules, Tokens};
+use crate::ingest::{Enrolment, KubeReviewer, PodIndex, TokenRules, Tokens};
 
 /// ServiceAccount of the agents unless the configuration names another.
 const SERVICE_ACCOUNT: &str = "inquest-agent";
@@ -53,5 +53,7 @@ fn tokens(parts: &Parts) -> Option<Arc<Tokens>> {
     };
     tracing::info!(?rules, "agents enrol with ServiceAccount tokens");
     let reviewer = Arc::new(KubeReviewer(client));
-    Some(Arc::new(Tokens::new(rules, reviewer, None, &parts.registry)))
+    let index = parts.clusters.get(&parts.config.cluster_name).cloned();
+    let index = index.map(|index| Arc::new(index) as Arc<dyn PodIndex>);
+    Some(Arc::new(Tokens::new(rules, reviewer, index, &parts.registry)))
 }

@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 
+use super::Section;
 use super::describe::Form;
 use super::problem::quote;
 use super::scalar::Scalar;
-use super::Section;
 
 /// Longest name of a cluster. Source: a label value of Kubernetes has at most 63 characters.
 const MAX_CLUSTER_NAME: usize = 63;
@@ -114,13 +114,19 @@ mod tests {
     use crate::config::{AggregatorConfig, Inputs, load_text};
 
     fn error(text: &str) -> String {
-        load_text::<AggregatorConfig>(text, &Inputs::default()).unwrap_err().to_string()
+        load_text::<AggregatorConfig>(text, &Inputs::default())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn two_clusters_of_one_name_would_mix_their_records_and_are_refused() {
         let text = "clusters:\n- {name: a, kubeconfig: /a}\n- {name: a, kubeconfig: /b}\n";
-        assert!(error(text).contains("clusters[1].name: there is already a cluster `a`"), "{}", error(text));
+        assert!(
+            error(text).contains("clusters[1].name: there is already a cluster `a`"),
+            "{}",
+            error(text)
+        );
         assert!(error("clusters: [{name: 'a b'}]").contains("is no name of a cluster"));
         assert!(error("clusters: [{kubeconfig: /a}]").contains("clusters[0].name: missing"));
     }
@@ -137,7 +143,10 @@ mod tests {
     fn kubernetes_is_used_where_it_is_unless_told_otherwise() {
         let read = |text: &str| load_text::<AggregatorConfig>(text, &Inputs::default()).unwrap().value;
         assert_eq!(read("").kubernetes, KubernetesEnabled::Auto);
-        assert_eq!(read("kubernetes: {enabled: false}").kubernetes, KubernetesEnabled::False);
+        assert_eq!(
+            read("kubernetes: {enabled: false}").kubernetes,
+            KubernetesEnabled::False
+        );
         assert!(error("kubernetes: {enabled: 'yes'}").contains("expected auto, true or false"));
     }
 }

@@ -7,11 +7,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, keep_bookmarks};
-use crate::cluster::{
-    ClusterIndex, ClusterMetrics, Found, Kind, WatchState,
-    clusters::start,
-    watch::decode,
-};
+use crate::cluster::{ClusterIndex, ClusterMetrics, Found, Kind, WatchState, clusters::start, watch::decode};
 
 pub(super) const NOW: UnixNanos = UnixNanos::from_secs(1_780_000_000);
 
@@ -71,7 +67,12 @@ impl Bed {
     }
 
     pub(super) fn state(&self, kind: Kind) -> (WatchState, String) {
-        let status = self.index.status().into_iter().find(|status| status.kind == kind).unwrap();
+        let status = self
+            .index
+            .status()
+            .into_iter()
+            .find(|status| status.kind == kind)
+            .unwrap();
         (status.state, status.reason)
     }
 

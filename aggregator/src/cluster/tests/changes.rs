@@ -38,7 +38,10 @@ fn words(batch: &Batch) -> Vec<String> {
     let word = |what: &Change| match what {
         Change::DeletionRequested(_) => "deletion".to_owned(),
         Change::PodGone(_) => "gone".to_owned(),
-        Change::PodFailed(pod) => format!("failed {:?}", pod.rare.as_ref().and_then(|rare| rare.status_reason.clone())),
+        Change::PodFailed(pod) => format!(
+            "failed {:?}",
+            pod.rare.as_ref().and_then(|rare| rare.status_reason.clone())
+        ),
         Change::PodDisrupted(_) => "disrupted".to_owned(),
         Change::ContainerWaiting { reason, .. } => format!("waiting {}", reason.as_deref().unwrap_or("no more")),
         Change::ContainerTerminated { end, .. } => format!("ended {}", end.exit_code),
@@ -68,7 +71,8 @@ fn a_planned_stop_is_told_before_the_pod_is_gone() {
     let mut leaving = pod(1);
     put(&index, Kind::Pods, &leaving);
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z".into();
-    leaving["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
+    leaving["status"]["conditions"] =
+        json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
     put(&index, Kind::Pods, &leaving);
     assert_eq!(words(&take(&index)), ["deletion", "disrupted"]);
     leaving["status"]["phase"] = "Failed".into();
@@ -115,7 +119,11 @@ fn a_queue_that_nobody_empties_keeps_the_newest_of_each_and_says_when_it_dropped
         put(&index, Kind::Pods, &crashed(number, 1));
     }
     let batch = take(&index);
-    assert!(batch.resync && batch.changes.len() == CAPACITY, "{}", batch.changes.len());
+    assert!(
+        batch.resync && batch.changes.len() == CAPACITY,
+        "{}",
+        batch.changes.len()
+    );
     assert!(index.queue().take(1).is_none());
 }
 

@@ -150,7 +150,9 @@ impl World {
 
     fn delete(&mut self, collection: &str, namespace: &str, name: &str) {
         let key = (collection.to_owned(), namespace.to_owned(), name.to_owned());
-        let Some(mut object) = self.objects.remove(&key) else { return };
+        let Some(mut object) = self.objects.remove(&key) else {
+            return;
+        };
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         if selected(collection, &object) {
@@ -173,12 +175,18 @@ impl World {
 
     fn select(&self, collection: &str, namespace: Option<&str>) -> Vec<Value> {
         let inside = |of: &str| namespace.is_none_or(|name| name == of);
-        let objects = self.objects.iter().filter(|((c, n, _), o)| c == collection && inside(n) && selected(c, o));
+        let objects = self
+            .objects
+            .iter()
+            .filter(|((c, n, _), o)| c == collection && inside(n) && selected(c, o));
         objects.map(|(_, object)| object.clone()).collect()
     }
 
     fn list(&mut self, ask: &Ask) -> Response<Body> {
-        let limit: usize = ask.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
+        let limit: usize = ask
+            .get("limit")
+            .and_then(|limit| limit.parse().ok())
+            .unwrap_or(usize::MAX);
         let (version, from) = match ask.get("continue") {
             None => {
                 let items = self.select(&ask.collection, ask.namespace.as_deref());
@@ -195,7 +203,11 @@ impl World {
         };
         let page: Vec<&Value> = items.iter().skip(from).take(limit).collect();
         let end = from + page.len();
-        let token = if end < items.len() { format!("{version}+{end}") } else { String::new() };
+        let token = if end < items.len() {
+            format!("{version}+{end}")
+        } else {
+            String::new()
+        };
         // The version of the collection is that of the first page.
         let list = json!({"metadata": {"resourceVersion": version.to_string(), "continue": token}, "items": page});
         Response::new(Body::from(list.to_string()))
@@ -204,7 +216,11 @@ impl World {
     fn watch(&mut self, ask: &Ask) -> Response<Body> {
         let initial = ask.get("sendInitialEvents").is_some();
         if initial && self.streams == Streams::Refused {
-            return status(422, "Invalid", "sendInitialEvents is forbidden unless the WatchList feature gate is enabled");
+            return status(
+                422,
+                "Invalid",
+                "sendInitialEvents is forbidden unless the WatchList feature gate is enabled",
+            );
         }
         let (sender, receiver) = mpsc::channel(100_000);
         let mut say = |line: Bytes| sender.try_send(Ok(line)).unwrap();
@@ -220,7 +236,8 @@ impl World {
         } else {
             let from: u64 = ask.get("resourceVersion").unwrap().parse().unwrap();
             if from < self.floor {
-                let gone = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"});
+                let gone =
+                    json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"});
                 say(line("ERROR", &gone));
                 drop(sender);
                 return Response::new(Body::from_stream(ReceiverStream::new(receiver)));
@@ -303,7 +320,11 @@ fn parse(uri: &axum::http::Uri) -> Ask {
         other => panic!("no such path: {other:?}"),
     };
     let unescape = |text: &str| text.replace("%3D", "=").replace("%21", "!").replace("%2B", "+");
-    let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let pairs = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
     Ask {
         collection: collection.to_owned(),
         namespace,

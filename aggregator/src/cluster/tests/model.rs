@@ -56,7 +56,10 @@ impl Step {
             }
             Self::Delete(number) => fake.delete("pods", "shop", &format!("api-{number}")),
             Self::Node(ready) => fake.put("nodes", sample::node("node1", if *ready { "True" } else { "Unknown" })),
-            Self::Set(revision) => fake.put("replicasets", sample::replica_set("api-6f7", 9_001, Some(8_001), *revision)),
+            Self::Set(revision) => fake.put(
+                "replicasets",
+                sample::replica_set("api-6f7", 9_001, Some(8_001), *revision),
+            ),
             Self::DropSet => fake.delete("replicasets", "shop", "api-6f7"),
             Self::Cut(broken) => fake.cut(*broken),
             Self::Forget => fake.forget(),
@@ -81,8 +84,10 @@ async fn converges(steps: Vec<Step>, streams: Streams) {
         world.mute = false;
         world.refusals.clear();
     });
-    bed.until("the index agrees with a fresh list", |bed| bed.dump() == Bed::fresh(&bed.fake))
-        .await;
+    bed.until("the index agrees with a fresh list", |bed| {
+        bed.dump() == Bed::fresh(&bed.fake)
+    })
+    .await;
     bed.until_live().await;
     let keys = bed.index.read(|state| state.pods.keys());
     assert!(keys <= 6 * 7, "keys of earlier states are left: {keys}");

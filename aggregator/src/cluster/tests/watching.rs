@@ -39,8 +39,16 @@ async fn a_server_without_streams_is_listed_in_pages_of_five_hundred() {
         let bed = Bed::new(&fake, &[]);
         bed.until_live().await;
         assert_eq!(bed.dump(), Bed::fresh(&fake), "{streams:?}");
-        assert_eq!(fake.count("pods?fieldSelector=status.phase%21%3DSucceeded&limit=500"), 3, "{streams:?}");
-        assert!(started.elapsed() < Duration::from_secs(12 * 60), "{streams:?}: {:?}", started.elapsed());
+        assert_eq!(
+            fake.count("pods?fieldSelector=status.phase%21%3DSucceeded&limit=500"),
+            3,
+            "{streams:?}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(12 * 60),
+            "{streams:?}: {:?}",
+            started.elapsed()
+        );
     }
 }
 
@@ -52,7 +60,8 @@ async fn what_happens_arrives_without_another_list() {
     fake.put("pods", sample::crashed(1, 1));
     fake.put("pods", pod(7));
     fake.delete("pods", "shop", "api-0");
-    bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake)).await;
+    bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake))
+        .await;
     let gone = bed.index.pod(&uid(0)).unwrap();
     assert!(gone.gone.is_some() && gone.name.as_ref() == "api-0");
     assert_eq!(fake.count("/pods?"), 1);
@@ -66,7 +75,8 @@ async fn a_broken_connection_goes_on_from_its_version() {
     for broken in [true, false] {
         fake.cut(broken);
         fake.put("pods", sample::crashed(1, u32::from(broken)));
-        bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake)).await;
+        bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake))
+            .await;
         bed.until_live().await;
     }
     assert_eq!(fake.count("sendInitialEvents"), 9);
@@ -82,11 +92,15 @@ async fn a_pod_deleted_while_the_watch_was_down_is_found_missing_by_the_next_lis
     fake.cut(true);
     fake.delete("pods", "shop", "api-1");
     fake.forget();
-    bed.until("the pod is gone", |bed| bed.index.pod(&uid(1)).unwrap().gone.is_some()).await;
+    bed.until("the pod is gone", |bed| bed.index.pod(&uid(1)).unwrap().gone.is_some())
+        .await;
     bed.until_live().await;
     assert_eq!(bed.dump(), Bed::fresh(&fake));
     let batch = bed.index.changes(100).await;
-    assert_eq!(batch.changes.iter().map(|change| change.found).collect::<Vec<_>>(), [Found::Relist]);
+    assert_eq!(
+        batch.changes.iter().map(|change| change.found).collect::<Vec<_>>(),
+        [Found::Relist]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,28 +132,48 @@ async fn a_watch_that_dies_without_a_word_is_noticed_within_minutes() {
     fake.with(|world| world.mute = true);
     fake.put("pods", sample::crashed(1, 1));
     let started = Instant::now();
-    bed.until("the watch is not trusted", |bed| bed.state(Kind::Pods).0 == WatchState::Degraded)
-        .await;
-    assert!(started.elapsed() < Duration::from_secs(4 * 60), "{:?}", started.elapsed());
+    bed.until("the watch is not trusted", |bed| {
+        bed.state(Kind::Pods).0 == WatchState::Degraded
+    })
+    .await;
+    assert!(
+        started.elapsed() < Duration::from_secs(4 * 60),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(bed.index.synced(Kind::Pods));
     fake.with(|world| world.mute = false);
-    bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake)).await;
+    bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake))
+        .await;
     bed.until_live().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn missing_rights_and_missing_apis_blind_one_kind_and_heal_by_themselves() {
     let fake = cluster(2);
-    fake.with(|world| world.refusals.extend([("nodes".to_owned(), 403), ("jobs".to_owned(), 404)]));
+    fake.with(|world| {
+        world
+            .refusals
+            .extend([("nodes".to_owned(), 403), ("jobs".to_owned(), 404)])
+    });
     let bed = Bed::new(&fake, &[]);
-    bed.until("the others are live", |bed| bed.state(Kind::Events).0 == WatchState::Live)
-        .await;
-    assert_eq!(bed.state(Kind::Nodes), (WatchState::Blind, "not allowed: as the test says".to_owned()));
+    bed.until("the others are live", |bed| {
+        bed.state(Kind::Events).0 == WatchState::Live
+    })
+    .await;
+    assert_eq!(
+        bed.state(Kind::Nodes),
+        (WatchState::Blind, "not allowed: as the test says".to_owned())
+    );
     assert!(bed.state(Kind::Jobs).1.starts_with("not offered by the server"));
     assert!(!bed.index.synced(Kind::Nodes) && bed.index.synced(Kind::Pods));
     assert!(bed.index.complaint().unwrap().contains("nodes blind: not allowed"));
     tokio::time::sleep(Duration::from_secs(3_600)).await;
-    assert!(fake.count("/nodes?") < 30, "asked {} times in an hour", fake.count("/nodes?"));
+    assert!(
+        fake.count("/nodes?") < 30,
+        "asked {} times in an hour",
+        fake.count("/nodes?")
+    );
     fake.with(|world| world.refusals.clear());
     bed.until_live().await;
     assert!(bed.index.node("node1").unwrap().ready());
@@ -160,7 +194,11 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_away_at_the_start_is_found_when_it_comes() {
     let fake = cluster(2);
-    fake.with(|world| world.refusals.extend(Kind::ALL.map(|kind| (kind.name().to_owned(), 503))));
+    fake.with(|world| {
+        world
+            .refusals
+            .extend(Kind::ALL.map(|kind| (kind.name().to_owned(), 503)))
+    });
     let bed = Bed::new(&fake, &[]);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(Kind::ALL.iter().all(|kind| !bed.index.synced(*kind)));

@@ -98,12 +98,18 @@ impl Lines {
         let line = self.buffer.split_to(self.searched.saturating_add(at)).freeze();
         self.buffer.advance(1);
         self.searched = 0;
-        Some(if std::mem::take(&mut self.skipping) { Bytes::new() } else { line })
+        Some(if std::mem::take(&mut self.skipping) {
+            Bytes::new()
+        } else {
+            line
+        })
     }
 
     /// Reads on; `false` at the end.
     async fn more(&mut self, deadline: Duration) -> Result<bool, Failure> {
-        let frame = timeout(deadline, self.body.frame()).await.map_err(|_| Failure::Silent)?;
+        let frame = timeout(deadline, self.body.frame())
+            .await
+            .map_err(|_| Failure::Silent)?;
         match frame {
             None => Ok(false),
             Some(Err(error)) => Err(Failure::connection(&error)),

@@ -19,9 +19,7 @@ pub(super) fn frame(kind: Kind, line: &[u8]) -> serde_json::Result<Frame<Item>> 
         Kind::ReplicaSets => frame_of(line, Item::ReplicaSet),
         Kind::Jobs => frame_of(line, Item::Job),
         Kind::Events => frame_of(line, Item::Event),
-        Kind::Deployments | Kind::StatefulSets | Kind::DaemonSets => {
-            frame_of(line, |wire| Item::Workload(kind, wire))
-        }
+        Kind::Deployments | Kind::StatefulSets | Kind::DaemonSets => frame_of(line, |wire| Item::Workload(kind, wire)),
     }
 }
 
@@ -48,7 +46,10 @@ fn frame_of<T: DeserializeOwned>(line: &[u8], wrap: impl Fn(Box<T>) -> Item) -> 
     })
 }
 
-fn page_of<T: DeserializeOwned>(text: &[u8], wrap: impl Fn(Box<T>) -> Item) -> serde_json::Result<(ListMeta, Vec<Item>)> {
+fn page_of<T: DeserializeOwned>(
+    text: &[u8],
+    wrap: impl Fn(Box<T>) -> Item,
+) -> serde_json::Result<(ListMeta, Vec<Item>)> {
     let list: List<T> = serde_json::from_slice(text)?;
     let items = list.items.into_iter().map(|object| wrap(Box::new(object)));
     Ok((list.metadata, items.collect()))

@@ -87,7 +87,10 @@ impl Failure {
     /// Whether a streamed list failed in a way that pages may not.
     pub(super) const fn asks_for_pages(&self) -> bool {
         // 400 and 422 are the answers to a parameter that a server does not take.
-        matches!(self, Self::NoStream | Self::Silent | Self::Refused { code: 400 | 422, .. })
+        matches!(
+            self,
+            Self::NoStream | Self::Silent | Self::Refused { code: 400 | 422, .. }
+        )
     }
 
     /// Whether the server says no, as opposed to nothing.

@@ -2,13 +2,7 @@
 //!
 //! Owns the two ways and how each one ends. Must not know what happens when a list fails.
 
-use super::{
-    LIST_PROGRESS, Watch,
-    body::Lines,
-    decode,
-    failure::Failure,
-    request::Ask,
-};
+use super::{LIST_PROGRESS, Watch, body::Lines, decode, failure::Failure, request::Ask};
 use crate::cluster::{change::Found, wire::Frame};
 
 /// Reads page after page; gives the version from which a watch goes on.

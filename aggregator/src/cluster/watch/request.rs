@@ -108,6 +108,11 @@ mod tests {
         );
         let sets = build(Kind::ReplicaSets, None, &Ask::Stream).unwrap();
         assert!(sets.uri().path().starts_with("/apis/apps/v1/replicasets"));
-        assert!(sets.headers()[ACCEPT].to_str().unwrap().contains("PartialObjectMetadata;"));
+        assert!(
+            sets.headers()[ACCEPT]
+                .to_str()
+                .unwrap()
+                .contains("PartialObjectMetadata;")
+        );
     }
 }

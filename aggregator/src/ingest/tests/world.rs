@@ -32,6 +32,8 @@ use tonic::{
 
 use super::super::*;
 use crate::{
+    cluster::Clusters,
+    correlate::{Correlation, CorrelationMetrics},
     door::{Door, DoorMetrics},
     engine::Rules,
     pipeline::{
@@ -118,6 +120,11 @@ impl World {
             enrolment: enrolment_rules(tokens),
             store: Arc::clone(&store),
             intake: intake.clone(),
+            correlation: Correlation::new(
+                Clusters::default(),
+                Arc::new(SystemClock),
+                CorrelationMetrics::new(&registry),
+            ),
             nodes: nodes.clone(),
             clock: Arc::new(SystemClock),
             server_id: "aggregator-1".to_owned(),

@@ -159,7 +159,9 @@ fn scalar(form: Form, default: Option<&str>) -> Value {
 /// The words as YAML may read them: without quotes `true` is no text.
 fn spellings(words: &[&str]) -> Vec<Value> {
     let plain = words.iter().map(|word| Value::from(*word));
-    let truths = words.iter().filter_map(|word| word.parse::<bool>().ok().map(Value::from));
+    let truths = words
+        .iter()
+        .filter_map(|word| word.parse::<bool>().ok().map(Value::from));
     plain.chain(truths).collect()
 }
 

@@ -1,0 +1,77 @@
+//! Looks again at undecided findings when the index learns more about their pods.
+
+use std::sync::Arc;
+
+use inquest_shared::model::Finding;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Correlation;
+use crate::{
+    cluster::{Change, ClusterIndex, PodView},
+    pipeline::{Intake, Received, Stopped, Submission, digest},
+    record::NodeIdentity,
+};
+
+/// Changes taken from an index at once.
+const CHANGES: usize = 256;
+
+/// Follows the changes of every index until the token is cancelled or the writer has ended.
+///
+/// # Errors
+/// Only if a follower panicked; the supervisor starts all of them again.
+pub async fn keep_correlating(
+    correlation: Correlation,
+    intake: Intake,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut followers = JoinSet::new();
+    for index in correlation.clusters.all() {
+        index.listen();
+        followers.spawn(follow(correlation.clone(), index.clone(), intake.clone()));
+    }
+    let ended = tokio::select! {
+        () = token.cancelled() => Ok(()),
+        Some(ended) = followers.join_next() => ended,
+    };
+    followers.shutdown().await;
+    Ok(ended?)
+}
+
+async fn follow(correlation: Correlation, index: ClusterIndex, intake: Intake) {
+    loop {
+        let batch = index.changes(CHANGES).await;
+        let pods = batch.changes.iter().filter_map(|change| pod_of(&index, &change.what));
+        for pod in pods {
+            for (node, finding) in correlation.more_about(&index, &pod) {
+                if tell(&intake, node, finding).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The pod that a change is about, if it may explain an end.
+fn pod_of(index: &ClusterIndex, change: &Change) -> Option<PodView> {
+    match change {
+        Change::DeletionRequested(pod) | Change::PodFailed(pod) | Change::PodDisrupted(pod) | Change::PodGone(pod) => {
+            Some(pod.clone())
+        }
+        Change::Warning(warning) => index.pod_named(&warning.namespace, &warning.name),
+        _ => None,
+    }
+}
+
+async fn tell(intake: &Intake, node: Arc<NodeIdentity>, finding: Finding) -> Result<(), Stopped> {
+    let received = Received {
+        seq: 0,
+        digest: digest(&node, &(&finding).into()),
+        finding,
+        bytes: 0,
+        permit: None,
+    };
+    let findings = vec![received];
+    let sink = None;
+    intake.submit(Submission { node, sink, findings }).await
+}

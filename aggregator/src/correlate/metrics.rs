@@ -1,0 +1,37 @@
+//! How much of what nodes tell the cluster can explain.
+
+use inquest_shared::telemetry::Registry;
+use prometheus_client::metrics::counter::Counter;
+
+/// The numbers of the correlation.
+#[derive(Debug, Clone)]
+pub struct CorrelationMetrics {
+    /// Findings whose pod was known.
+    pub(super) completed: Counter,
+    /// Findings whose pod was not known.
+    pub(super) unknown: Counter,
+    /// Findings about pods of other nodes.
+    pub(super) foreign: Counter,
+    /// Undecided findings that were forgotten before their time.
+    pub(super) forgotten: Counter,
+}
+
+impl CorrelationMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn new(registry: &Registry) -> Self {
+        let counter = |name: &str, help: &str| registry.register(name, help, Counter::default());
+        Self {
+            completed: counter("correlation_completed", "Findings whose pod the apiserver knew"),
+            unknown: counter("correlation_unknown", "Findings whose pod the apiserver did not know"),
+            foreign: counter(
+                "correlation_foreign",
+                "Findings refused since their pod runs on another node",
+            ),
+            forgotten: counter(
+                "correlation_forgotten",
+                "Undecided findings that were not looked at again for want of room",
+            ),
+        }
+    }
+}
