@@ -65,8 +65,8 @@ pub(super) fn start(parts: &Parts, stage: &Stage, outputs: Outputs) -> anyhow::R
     shared.start_cri();
     shared.start_pod_logs();
     let bell = Bell::new().context("descriptors")?;
+    start_trace(parts, stage, running_now.clone(), observations.clone());
     start_counters(parts, stage, running_now, observations.clone(), bell.clone());
-    start_trace(parts, stage, observations.clone());
     start_kmsg(parts, stage, observations, bell)
 }
 
@@ -198,7 +198,7 @@ fn start_kmsg(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>, bell
     Ok(())
 }
 
-fn start_trace(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>) {
+fn start_trace(parts: &Parts, stage: &Stage, running: watch::Receiver<Announced>, out: mpsc::Sender<Observation>) {
     let config = &parts.config.sources.trace;
     if !config.enabled {
         return switched_off(parts, trace::NAME, "trace");
@@ -212,6 +212,7 @@ fn start_trace(parts: &Parts, stage: &Stage, out: mpsc::Sender<Observation>) {
         },
         paths: parts.paths.clone(),
         clock: Arc::clone(&parts.clock),
+        running,
         statuses: parts.statuses.clone(),
         stats,
     };

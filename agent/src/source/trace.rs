@@ -15,13 +15,13 @@ use rustix::{
 };
 use tokio::{
     io::unix::AsyncFd,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{SourceHealth, SourceState, Statuses};
+use super::{SourceHealth, SourceState, Statuses, kill_counter::Announced};
 use crate::{
     host::{
         paths::HostPaths,
@@ -51,6 +51,8 @@ pub struct Trace {
     pub paths: HostPaths,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// Containers that run.
+    pub running: watch::Receiver<Announced>,
     /// Who is told what is live.
     pub statuses: Statuses,
     /// Counters.
@@ -188,10 +190,12 @@ impl Trace {
 
     fn observe(&self, event: TraceEvent, backlog_until_us: u64) -> Option<Observation> {
         let now_us = monotonic_us();
+        let running = self.running.borrow();
         let look = |at_us: u64| Look {
             paths: &self.paths,
             at: self.wall_of(at_us, now_us),
             backlog: at_us < backlog_until_us,
+            running: &running,
         };
         match event {
             TraceEvent::Signal(signal) => look(signal.at_us).signal(&signal).map(Observation::Signal),

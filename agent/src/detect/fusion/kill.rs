@@ -36,6 +36,7 @@ impl Fusion {
         if !told {
             self.audit.kernel_kill(u64::from(report.kills.max(1)));
         }
+        let traced = self.take_trace_of(report.victim.pid, report.wall);
         if !self.is_ours(path.as_deref()) {
             return Vec::new();
         }
@@ -49,7 +50,7 @@ impl Fusion {
                 fact: Fact::KernelKill(kill),
             },
         );
-        if let Some((position, traced)) = self.take_trace_of(report.victim.pid, report.wall) {
+        if let Some((position, traced)) = traced {
             evidence.insert(EvidenceSource::Trace, position, traced);
         }
         let finding = Finding {

@@ -110,10 +110,12 @@ impl Fusion {
             .iter()
             .find(|recent| counted(&recent.finding))
             .map(|recent| recent.finding.key);
-        if told.is_none() {
+        let ours = self.is_ours(path.as_deref());
+        // A kill of another node on this kernel was counted by its record, where the log is read.
+        if told.is_none() && (ours || !self.kernel_live) {
             self.audit.kernel_kill(1);
         }
-        if !self.is_ours(path.as_deref()) {
+        if !ours {
             return Vec::new();
         }
         let mut evidence = EvidenceSet::default();

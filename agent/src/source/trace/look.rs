@@ -15,6 +15,7 @@ use crate::{
         tracefs::{SignalEvent, Task, VictimEvent},
     },
     observation::{MemoryAt, SignalSeen, TraceKill},
+    source::kill_counter::{Announced, Running},
 };
 
 /// A process name has at most 15 bytes in the kernel; bytes that are no text become longer.
@@ -34,6 +35,8 @@ pub(super) struct Look<'a> {
     pub(super) at: UnixNanos,
     /// Whether it was in the ring before we came: then its pids may be other processes by now.
     pub(super) backlog: bool,
+    /// Containers that run, with their cgroups as the host names them.
+    pub(super) running: &'a Announced,
 }
 
 impl Look<'_> {
@@ -110,7 +113,8 @@ impl Look<'_> {
         if self.backlog || pid == 0 {
             return None;
         }
-        procfs::memory_cgroup(self.paths, pid).ok().filter(|path| path != "/")
+        let path = procfs::memory_cgroup(self.paths, pid).ok().filter(|path| path != "/")?;
+        Some(as_the_host_names(path, self.running))
     }
 
     /// The memory of a cgroup and of those above it, innermost first; empty unless every one could be read.
@@ -128,6 +132,17 @@ impl Look<'_> {
         };
         paths.map(read).collect::<Option<Vec<_>>>().unwrap_or_default()
     }
+}
+
+/// An agent in a cgroup namespace of its own (every container on the new hierarchy) sees the others' paths from its own
+/// cgroup: `/../../pod…/…`. The runtime's word makes a whole path of it; without it the path stays as it is.
+fn as_the_host_names(path: String, running: &Announced) -> String {
+    let seen = path.trim_start_matches("/..");
+    if seen.len() == path.len() || seen.is_empty() {
+        return path;
+    }
+    let mut known = running.values().flat_map(Running::values);
+    known.find(|cgroup| cgroup.ends_with(seen)).cloned().unwrap_or(path)
 }
 
 /// The cgroup above; the root has no limit.
@@ -156,6 +171,7 @@ mod tests {
             paths: &paths,
             at: UnixNanos(7),
             backlog,
+            running: &Announced::new(),
         };
         look.signal(event)
     }
@@ -182,6 +198,18 @@ mod tests {
             ("older name", None)
         );
         assert_eq!((past.sent.sender_cgroup.as_str(), past.target_cgroup), ("", None));
+    }
+
+    #[test]
+    fn a_path_seen_from_another_cgroup_namespace_becomes_the_hosts() {
+        let whole = "/kubepods.slice/pod1.slice/cri-containerd-0123.scope";
+        let of_one = Running::from([("0123".to_owned(), whole.to_owned())]);
+        let running = Announced::from([("containerd", of_one)]);
+        let named = |path: &str| as_the_host_names(path.to_owned(), &running);
+        assert_eq!(named("/../../pod1.slice/cri-containerd-0123.scope"), whole);
+        assert_eq!(named("/../../pod2.slice/other.scope"), "/../../pod2.slice/other.scope");
+        assert_eq!(named("/system.slice"), "/system.slice");
+        assert_eq!(named("/.."), "/..");
     }
 
     #[test]
