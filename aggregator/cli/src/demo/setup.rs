@@ -83,16 +83,21 @@ impl Folder {
 
     /// Writes the agent's file; with `socket`, the agent reads that runtime and no other.
     pub(super) fn write_agent(&self, ports: Ports, socket: Option<&Path>) -> Result<(), DemoError> {
-        let mut value = json!({
+        // An agent of this host keeps its own trace instance.
+        let mut sources = json!({"trace": {"instance": "demo"}});
+        if let (Some(socket), Some(map)) = (socket, sources.as_object_mut()) {
+            map.insert(
+                "containerd".to_owned(),
+                json!({"socket": [socket.display().to_string()]}),
+            );
+        }
+        let value = json!({
             "aggregator": {"address": loopback(ports.ingest), "ca_file": self.text("aggregator/ca/ca.crt")},
             "enrolment": {"bootstrap_secret_file": self.text("secret")},
             "state_dir": self.text("agent"),
             "listen": {"status": loopback(ports.agent)},
+            "sources": sources,
         });
-        if let (Some(socket), Some(map)) = (socket, value.as_object_mut()) {
-            let sources = json!({"containerd": {"socket": [socket.display().to_string()]}});
-            map.insert("sources".to_owned(), sources);
-        }
         write(&self.agent_config(), &value)
     }
 }
@@ -158,6 +163,7 @@ mod tests {
         folder.write_agent(PORTS, None).unwrap();
         let agent = load::<AgentConfig>(&inputs(folder.agent_config())).unwrap().value;
         assert!(agent.sources.containerd.socket.len() > 1);
+        assert_eq!(agent.sources.trace.instance, "demo");
     }
 
     #[test]
