@@ -2,7 +2,7 @@
 # The suite `fuzz`: each parser of what others wrote, for INQUEST_FUZZ_SECONDS (60), two at a time.
 
 # Targets, each with the folder of its first inputs where there is one.
-FUZZ_TARGETS=("kmsg tests/fixtures/kmsg" "oom tests/fixtures/kmsg" cgroup host runtime spool finding
+FUZZ_TARGETS=("kmsg tests/fixtures/kmsg" "oom tests/fixtures/kmsg" "trace tests/fixtures/trace/6.18" cgroup host runtime spool finding
   "config tests/fixtures/config" matcher escape card log)
 
 # Inputs that reached new code are kept in the target folder and start the next run.

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | `kmsg` | records of `/dev/kmsg` | property tests in `agent/src/host/kmsg/tests.rs` |
 //! | `oom` | lines of out-of-memory reports, with gaps | property tests in `agent/src/detect/oom/assembler/tests.rs` |
+//! | `trace` | lines of `trace_pipe` and `format` files | property tests in `agent/src/host/tracefs/{lines/tests,format}.rs` |
 //! | `cgroup` | paths of control groups | property tests in `agent/src/host/cgroup/path/tests.rs` |
 //! | `host` | files of procfs and of control groups | property tests in `agent/src/host/procfs.rs` and `cgroup/counters/tests.rs` |
 //! | `runtime` | answers and events of the container runtime | decoding is generated; the conversion is covered by `finding` |
@@ -26,6 +27,7 @@ use inquest_agent::{
         kmsg::{Record, Stamped},
         paths::HostPaths,
         procfs,
+        tracefs::{Lines, event::Formats, format::Format},
     },
     source::{
         log_tail::{TailLimits, read_tail},
@@ -54,6 +56,7 @@ fn target() -> Target {
         match name.as_str() {
             "kmsg" => kmsg,
             "oom" => oom,
+            "trace" => trace,
             "cgroup" => cgroup,
             "host" => host,
             "runtime" => runtime,
@@ -96,6 +99,21 @@ fn oom(data: &[u8]) {
         let _reports = assembler.push(&stamped, seq * 1_000);
     }
     let _rest = assembler.flush(u64::MAX);
+}
+
+/// The same bytes as a format file and as lines in the formats of a real kernel.
+fn trace(data: &[u8]) {
+    if let Ok(format) = Format::parse(&String::from_utf8_lossy(data)) {
+        let _fields = format.read(data);
+    }
+    let real = |text| Format::parse(text).expect("a real format");
+    let mut lines = Lines::new(Formats {
+        signal: real(include_str!("../../fixtures/trace/6.18/signal_generate.format")),
+        victim: Some(real(include_str!("../../fixtures/trace/6.18/mark_victim.format"))),
+    });
+    for part in data.chunks(64) {
+        let _items = lines.push(part);
+    }
 }
 
 fn cgroup(data: &[u8]) {
