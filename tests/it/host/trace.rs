@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use inquest_proto::ingest::v1::{Cause, EvidenceSource, SourceState, SourceStatus, evidence::Fact};
 use inquest_tests::{
     Tracefs, wait_for,
-    world::{Options, PATIENCE, World},
+    world::{Options, PATIENCE, World, hold_kills},
 };
 use rustix::process::Signal;
 
@@ -52,7 +52,12 @@ async fn without_the_kernel_log_a_kill_for_memory_is_told_by_the_trace() -> Resu
         ..options()
     };
     let world = World::start("trace-oom", &options).await?;
-    let cgroup = world.kill_one()?;
+    let cgroup = world.victim_cgroup()?;
+    // Collected only afterwards: a process outside of containers is known by its cgroup as long as its parent has not.
+    let mut hog = {
+        let _alone = hold_kills()?;
+        cgroup.oom_hog().spawn()?
+    };
     let incident = wait_for("the kill is told", PATIENCE, async || {
         world.incidents().await?.into_iter().next().context("no incident")
     })
@@ -68,6 +73,7 @@ async fn without_the_kernel_log_a_kill_for_memory_is_told_by_the_trace() -> Resu
     assert!(kill.limit_cgroup.ends_with(cgroup.path()), "{kill:?}");
     assert_eq!(kill.limit_bytes, Some(16 << 20));
     assert!(kill.anon_bytes > 0 && !kill.comm.is_empty(), "{kill:?}");
+    hog.wait()?;
     cgroup.remove()?;
     Ok(())
 }

@@ -130,6 +130,14 @@ async fn a_stop_that_the_process_ignored_is_the_runtimes_after_its_grace() -> Re
     let world = traced("who-runtime", false).await?;
     // The first process of a pid namespace ignores SIGTERM unless it has a handler.
     let pod = run(&world, "cache-4", ContainerSpec::shell("app", "exec sleep 600")).await?;
+    // The runtime's own init, which it is before, has handlers.
+    let pid = main_pid(&world, &pod).await?;
+    wait_for("the program runs", PATIENCE, async || {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
+        ensure!(name == "sleep\n", "{name}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
     let cri = world.runtime()?.cri();
     cri.stop(&pod.containers[0], Duration::from_secs(3)).await?;
     let incident = world
