@@ -17,6 +17,9 @@ const MAX_KEYS: usize = 16;
 /// A token may begin this much later by our clock, in seconds: the clock of the apiserver that signed it is another one.
 const LEEWAY: i64 = 60;
 
+/// Bytes of a coordinate of P-256, leading zeros included. Source: RFC 7518, 6.2.1.2.
+const COORDINATE: usize = 32;
+
 /// Keys of one issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeySet {
@@ -104,7 +107,10 @@ impl Jwk {
                     e: number(self.e)?,
                 }
             }
-            ("EC", Some("P-256")) => Material::P256([vec![4], bytes(self.x)?, bytes(self.y)?].concat()),
+            ("EC", Some("P-256")) => {
+                let coordinate = |text| bytes(text).filter(|bytes| bytes.len() == COORDINATE);
+                Material::P256([vec![4], coordinate(self.x)?, coordinate(self.y)?].concat())
+            }
             _ => return None,
         };
         Some(Key { id: self.kid, material })
