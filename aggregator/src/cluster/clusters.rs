@@ -8,10 +8,15 @@ use inquest_shared::{
     clock::Clock,
     telemetry::{Condition, Health, Need},
 };
-use tokio::{sync::Semaphore, task::JoinSet, time::interval};
+use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{ClusterIndex, ClusterMetrics, connect::Connection, kind::Kind, watch::Watch};
+use super::{
+    ClusterIndex, ClusterMetrics,
+    connect::Connection,
+    kind::Kind,
+    watch::{Lane, Watch},
+};
 
 /// How often old records are forgotten and metrics are set.
 const TIDY: Duration = Duration::from_secs(30);
@@ -102,7 +107,7 @@ pub(super) fn start(
     namespaces: &[String],
     token: &CancellationToken,
 ) {
-    let lane = Arc::new(Semaphore::new(1));
+    let lane = Arc::new(Lane::default());
     index.forget_watches();
     for kind in Kind::ALL {
         let places: Vec<Option<Arc<str>>> = match namespaces {

@@ -2,6 +2,7 @@
 
 mod bed;
 mod changes;
+mod connecting;
 mod fake;
 mod model;
 mod records;

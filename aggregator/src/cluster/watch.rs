@@ -12,7 +12,13 @@ mod failure;
 mod list;
 mod request;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use inquest_shared::supervisor::Backoff;
 use kube::Client;
@@ -53,21 +59,36 @@ struct Resume {
     epoch: u32,
 }
 
+/// What the watches of one cluster share.
+pub(super) struct Lane {
+    /// One list at a time: a list is the dearest question that an apiserver gets.
+    turn: Semaphore,
+    /// Whether the server may offer lists as streams. What one watch learned the others need not try.
+    streams: AtomicBool,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            turn: Semaphore::new(1),
+            streams: AtomicBool::new(true),
+        }
+    }
+}
+
 /// One watch of one kind.
 pub(super) struct Watch {
     index: ClusterIndex,
     client: Client,
     kind: Kind,
     namespace: Option<Arc<str>>,
-    /// One list at a time in each cluster.
-    lane: Arc<Semaphore>,
+    lane: Arc<Lane>,
     resume: Option<Resume>,
     /// Whether a list was ever complete: later ones tell what was missed.
     complete: bool,
-    /// Whether the server may offer lists as streams.
-    streams: bool,
     /// Whether the last watch died without a word.
     silent: bool,
+    last_list: Option<Instant>,
     next_list: Option<Instant>,
     relist: Backoff,
     reconnect: Backoff,
@@ -80,7 +101,7 @@ impl Watch {
         client: &Client,
         kind: Kind,
         namespace: Option<Arc<str>>,
-        lane: &Arc<Semaphore>,
+        lane: &Arc<Lane>,
     ) -> Self {
         let watch = Self {
             index: index.clone(),
@@ -90,8 +111,8 @@ impl Watch {
             lane: Arc::clone(lane),
             resume: None,
             complete: false,
-            streams: true,
             silent: false,
+            last_list: None,
             next_list: None,
             relist: RELIST,
             reconnect: RECONNECT,
@@ -139,11 +160,11 @@ impl Watch {
         }
         let lane = Arc::clone(&self.lane);
         // The semaphore is never closed.
-        let _permit = lane.acquire().await;
+        let _permit = lane.turn.acquire().await;
         let epoch = self.index.next_epoch();
         let found = if self.complete { Found::Relist } else { Found::Baseline };
         let listed = self.list_any(epoch, found).await;
-        self.next_list = Some(Instant::now() + self.relist.after(Duration::ZERO));
+        self.last_list = Some(Instant::now());
         let (version, lines) = listed?;
         let namespace = self.namespace.as_deref();
         self.index.finish(self.kind, namespace, epoch, found);
@@ -155,10 +176,10 @@ impl Watch {
 
     /// As a stream where that works, else in pages.
     async fn list_any(&mut self, epoch: u32, found: Found) -> Result<(String, Option<Lines>), Failure> {
-        if self.streams {
+        if self.lane.streams.load(Ordering::Relaxed) {
             match list::streamed(self, epoch, found).await {
                 Ok((version, lines)) => return Ok((version, Some(lines))),
-                Err(failure) if failure.asks_for_pages() => self.streams = false,
+                Err(failure) if failure.asks_for_pages() => self.lane.streams.store(false, Ordering::Relaxed),
                 Err(failure) => return Err(failure),
             }
         }
@@ -240,8 +261,10 @@ impl Watch {
         match failure {
             Failure::Ended if ran >= Duration::from_secs(1) => Duration::ZERO,
             Failure::Gone => {
+                // At once if the last list is long ago, but never one list after the other.
                 self.resume = None;
-                self.relist.after(ran);
+                let pause = self.relist.after(ran);
+                self.next_list = self.last_list.map(|last| last + pause);
                 Duration::ZERO
             }
             Failure::Silent => {

@@ -14,7 +14,6 @@ pub(super) const NOW: UnixNanos = UnixNanos::from_secs(1_780_000_000);
 pub(super) struct Bed {
     pub(super) fake: Fake,
     pub(super) index: ClusterIndex,
-    pub(super) clock: FakeClock,
     watches: JoinSet<()>,
 }
 
@@ -22,7 +21,7 @@ impl Bed {
     /// Nothing is asked before the test waits for the first time.
     pub(super) fn new(fake: &Fake, namespaces: &[&str]) -> Self {
         let clock = FakeClock::at(NOW);
-        let index = ClusterIndex::new("c1", Arc::new(clock.clone()), ClusterMetrics::default());
+        let index = ClusterIndex::new("c1", Arc::new(clock), ClusterMetrics::default());
         let mut watches = JoinSet::new();
         let names: Vec<String> = namespaces.iter().map(|name| (*name).to_owned()).collect();
         start(&mut watches, &index, &fake.client(), &names, &CancellationToken::new());
@@ -30,18 +29,17 @@ impl Bed {
         Self {
             fake: fake.clone(),
             index,
-            clock,
             watches,
         }
     }
 
     /// Lets the (paused) time pass until something holds, for at most two hours of it.
     pub(super) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        for _ in 0..72_000 {
+        for _ in 0..14_400 {
             if holds(self) {
                 return;
             }
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(500)).await;
         }
         panic!("never: {what}; {:?}", self.index.status());
     }

@@ -115,9 +115,8 @@ fn a_queue_that_nobody_empties_keeps_the_newest_of_each_and_says_when_it_dropped
         _ => None,
     });
     assert_eq!((batch.changes.len(), restarts), (2, Some(49)));
-    for number in 0..u32::try_from(CAPACITY).unwrap() {
-        put(&index, Kind::Pods, &crashed(number, 1));
-    }
+    let failed = |number: usize| json!({"metadata": {"uid": format!("p{number}")}, "status": {"phase": "Failed"}});
+    (0..CAPACITY + 9).for_each(|number| put(&index, Kind::Pods, &failed(number)));
     let batch = take(&index);
     assert!(
         batch.resync && batch.changes.len() == CAPACITY,

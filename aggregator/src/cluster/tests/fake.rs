@@ -50,8 +50,9 @@ pub(super) struct World {
     /// What each collection answers instead of its objects.
     pub(super) refusals: BTreeMap<String, u16>,
     pub(super) streams: Streams,
-    /// Watches stay open and say nothing.
-    pub(super) mute: bool,
+    /// Connections that stay open and over which nothing comes any more.
+    dead: Vec<mpsc::Sender<Line>>,
+    mute: bool,
     /// Seconds after which busy clients may come back.
     pub(super) busy: Option<u64>,
     /// Every request, path and query.
@@ -73,15 +74,19 @@ impl Fake {
             snapshots: HashMap::new(),
             refusals: BTreeMap::new(),
             streams: Streams::Given,
+            dead: Vec::new(),
             mute: false,
             busy: None,
             requests: Vec::new(),
         })))
     }
 
+    pub(super) fn router(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+
     pub(super) fn client(&self) -> kube::Client {
-        let router = Router::new().fallback(answer).with_state(self.clone());
-        kube::Client::new(router, "default")
+        kube::Client::new(self.router(), "default")
     }
 
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
@@ -115,6 +120,17 @@ impl Fake {
             world.floor = world.version;
             world.history.clear();
             world.snapshots.clear();
+        });
+    }
+
+    /// From now on watches stay open and say nothing, those that are open too. They stay so when others speak again.
+    pub(super) fn mute(&self, mute: bool) {
+        self.with(|world| {
+            world.mute = mute;
+            if mute {
+                let silenced = world.watchers.drain(..).map(|watcher| watcher.lines);
+                world.dead.extend(silenced);
+            }
         });
     }
 
@@ -162,12 +178,10 @@ impl World {
 
     fn record(&mut self, kind: &'static str, collection: &str, object: Value) {
         let (line, namespace) = (line(kind, &object), namespace_of(&object));
-        if !self.mute {
-            for watcher in &self.watchers {
-                let inside = watcher.namespace.as_ref().is_none_or(|name| *name == namespace);
-                if watcher.collection == collection && inside {
-                    drop(watcher.lines.try_send(Ok(line.clone())));
-                }
+        for watcher in &self.watchers {
+            let inside = watcher.namespace.as_ref().is_none_or(|name| *name == namespace);
+            if watcher.collection == collection && inside {
+                drop(watcher.lines.try_send(Ok(line.clone())));
             }
         }
         self.history.push((self.version, kind, collection.to_owned(), object));
@@ -223,7 +237,11 @@ impl World {
             );
         }
         let (sender, receiver) = mpsc::channel(100_000);
-        let mut say = |line: Bytes| sender.try_send(Ok(line)).unwrap();
+        if self.mute {
+            self.dead.push(sender);
+            return Response::new(Body::from_stream(ReceiverStream::new(receiver)));
+        }
+        let say = |line: Bytes| sender.try_send(Ok(line)).unwrap();
         if initial {
             for object in self.select(&ask.collection, ask.namespace.as_deref()) {
                 say(line("ADDED", &object));
@@ -246,14 +264,16 @@ impl World {
                 let inside = ask.namespace.as_ref().is_none_or(|name| *name == namespace_of(object));
                 *version > from && *c == ask.collection && inside
             });
-            if !self.mute {
-                missed.for_each(|(_, kind, _, object)| say(line(kind, object)));
-            }
+            missed.for_each(|(_, kind, _, object)| say(line(kind, object)));
+        }
+        if initial && self.streams == Streams::Stuck {
+            self.dead.push(sender);
+            return Response::new(Body::from_stream(ReceiverStream::new(receiver)));
         }
         self.watchers.push(Watcher {
             collection: ask.collection.clone(),
             namespace: ask.namespace.clone(),
-            lines: sender.clone(),
+            lines: sender,
         });
         Response::new(Body::from_stream(ReceiverStream::new(receiver)))
     }
@@ -272,11 +292,7 @@ pub(super) async fn keep_bookmarks(fake: Fake) {
     minute.tick().await;
     loop {
         minute.tick().await;
-        fake.with(|world| {
-            if !world.mute && world.streams != Streams::Stuck {
-                world.bookmark();
-            }
-        });
+        fake.with(|world| world.bookmark());
     }
 }
 

@@ -129,7 +129,7 @@ async fn a_watch_that_dies_without_a_word_is_noticed_within_minutes() {
     let fake = cluster(2);
     let bed = Bed::new(&fake, &[]);
     bed.until_live().await;
-    fake.with(|world| world.mute = true);
+    fake.mute(true);
     fake.put("pods", sample::crashed(1, 1));
     let started = Instant::now();
     bed.until("the watch is not trusted", |bed| {
@@ -142,7 +142,7 @@ async fn a_watch_that_dies_without_a_word_is_noticed_within_minutes() {
         started.elapsed()
     );
     assert!(bed.index.synced(Kind::Pods));
-    fake.with(|world| world.mute = false);
+    fake.mute(false);
     bed.until("the index agrees", |bed| bed.dump() == Bed::fresh(&bed.fake))
         .await;
     bed.until_live().await;

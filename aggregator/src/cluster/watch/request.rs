@@ -2,8 +2,6 @@
 //!
 //! Owns paths, parameters and the accepted form. Must not send anything. Source: kubernetes.io, "Kubernetes API Concepts".
 
-use std::fmt::Write as _;
-
 use hyper::{Request, header::ACCEPT};
 use kube::client::Body;
 
@@ -81,8 +79,7 @@ impl Query {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                 self.0.push(char::from(byte));
             } else {
-                // Writing to a text cannot fail.
-                drop(write!(self.0, "%{byte:02X}"));
+                self.0 += &format!("%{byte:02X}");
             }
         }
     }

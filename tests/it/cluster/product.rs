@@ -1,0 +1,138 @@
+//! The product in a real cluster, in the standard profile: no capability, no kernel log, no right for the agents.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use inquest_tests::{
+    Cluster,
+    cluster::{Installation, Namespace, pod},
+};
+use serde_json::{Value, json};
+
+use super::LIMIT;
+
+/// A Deployment whose pods run a shell script.
+fn deployment(name: &str, image: &str, replicas: u32, script: &str) -> Value {
+    let mut template = pod(name, image, script);
+    template["spec"]["terminationGracePeriodSeconds"] = json!(2);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": template["spec"]},
+        },
+    })
+}
+
+fn is_of(incident: &Value, workload: &str) -> bool {
+    incident["workload"]["owner_name"] == workload || incident["workload"]["ownerName"] == workload
+}
+
+/// Waits for the incident of a workload and checks what it is called.
+async fn told(installation: &Installation<'_>, namespace: &Namespace<'_>, workload: &str, cause: &str) -> Result<Value> {
+    let what = format!("{workload} is told as {cause}");
+    let wanted = format!("CAUSE_{}", cause.to_uppercase());
+    let fits = |incident: &Value| is_of(incident, workload) && incident["cause"] == wanted.as_str();
+    installation.incident(namespace.name(), &what, fits).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_over_its_limit_is_told_with_its_deployment_and_without_a_kernel_log() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-oom")?;
+    let mut hungry = deployment("hungry", &cluster.image_with_shell(), 1, "exec tail /dev/zero");
+    hungry["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": LIMIT}});
+    namespace.apply(&hungry)?;
+    let incident = told(&installation, &namespace, "hungry", "oom_limit").await?;
+    assert_eq!(incident["workload"]["ownerKind"], "Deployment", "{incident}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_is_one_incident_of_its_deployment() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-crash")?;
+    namespace.apply(&deployment("broken", &cluster.image_with_shell(), 2, "echo no DB_URL; exit 1"))?;
+    told(&installation, &namespace, "broken", "app_error").await?;
+    namespace
+        .wait_for("both pods restarted", "pods", |seen| {
+            let pods = seen["items"].as_array()?;
+            let restarted = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_u64() >= Some(1);
+            (pods.len() == 2 && pods.iter().all(restarted)).then_some(())
+        })
+        .await?;
+    assert_eq!(installation.incidents(namespace.name())?.len(), 1);
+    Ok(())
+}
+
+/// The process of the container ignores SIGTERM, so each of these ends in 137.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_wanted_stays_silent() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("silent")?;
+    let image = cluster.image_with_shell();
+    for name in ["restarted", "scaled", "deleted"] {
+        namespace.apply(&deployment(name, &image, 1, "sleep 1000"))?;
+    }
+    for name in ["restarted", "scaled", "deleted"] {
+        namespace.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=60s"])?;
+    }
+    namespace.kubectl(&["rollout", "restart", "deployment/restarted"])?;
+    namespace.kubectl(&["scale", "deployment/scaled", "--replicas=0"])?;
+    namespace.kubectl(&["delete", "pod", "--selector=app=deleted"])?;
+    namespace.kubectl(&["rollout", "status", "deployment/restarted", "--timeout=60s"])?;
+    namespace.kubectl(&["wait", "--for=delete", "pod", "--selector=app=scaled", "--timeout=60s"])?;
+    // Told after all of them had ended: what came before it through the same agents has been judged.
+    namespace.apply(&deployment("last", &image, 2, "exit 7"))?;
+    told(&installation, &namespace, "last", "app_error").await?;
+    tokio::time::sleep(SETTLE).await;
+    let seen = installation.incidents(namespace.name())?;
+    assert!(seen.iter().all(|incident| is_of(incident, "last")), "{seen:#?}");
+    Ok(())
+}
+
+/// Longer than an undecided death waits before people are told. A silence has no event that could be waited for.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_liveness_probe_is_told_as_what_it_is() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-probe")?;
+    let mut stuck = deployment("stuck", &cluster.image_with_shell(), 1, "sleep 1000");
+    stuck["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] =
+        json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 2});
+    namespace.apply(&stuck)?;
+    told(&installation, &namespace, "stuck", "probe_killed").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_from_outside_names_its_sender_and_is_no_memory_kill() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-kill")?;
+    let victim = deployment("victim", &cluster.image_with_shell(), 1, "exec sleep 98765");
+    namespace.apply(&victim)?;
+    namespace.kubectl(&["rollout", "status", "deployment/victim", "--timeout=60s"])?;
+    let pid = process_of("sleep\098765\0")?;
+    // A shell of its own, so that there is a name to be told.
+    let killed = Command::new("bash").args(["-c", &format!("kill -KILL {pid}; :")]).status()?;
+    ensure!(killed.success(), "cannot kill {pid}");
+    let incident = told(&installation, &namespace, "victim", "killed_by").await?;
+    assert!(incident.to_string().contains("\"bash\""), "the sender is not named: {incident}");
+    Ok(())
+}
+
+/// The process of this machine with that command line.
+fn process_of(command_line: &str) -> Result<u32> {
+    let named = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let runs = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command_line);
+    named.into_iter().find(runs).context("the victim does not run")
+}
