@@ -1,5 +1,6 @@
 //! The suites that need the real thing: one binary, one module for each suite. `tests/run` chooses by module name.
 
+mod cluster;
 mod contract;
 mod docker;
 mod faults;

@@ -74,7 +74,26 @@ go_is_new_enough() {
 }
 
 needs_go() {
-  [[ -e $target/tools/$1 ]] || go_is_new_enough || missing golang-go "Go 1.21 or newer, to build ${1%%-*}"
+  [[ -e $target/tools/$1 ]] || go_is_new_enough || missing golang-go "Go 1.21 or newer, to build ${1%%[-/]*}"
+}
+
+# Whether the suite `cluster` uses one that is there, instead of bringing up its own.
+has_own_cluster() { [[ -n ${INQUEST_TEST_KUBECONFIG:-} ]]; }
+
+# Packages of tests/cluster.
+needs_cluster() {
+  if has_own_cluster; then
+    has kubectl || problems+=("kubectl, to talk to the cluster of INQUEST_TEST_KUBECONFIG")
+    return
+  fi
+  needs_kernel
+  needs_runtime
+  needs_network
+  needs_program nft nftables "Services in a cluster"
+  needs_program jq jq "images for a cluster"
+  needs_program openssl openssl "certificates of a cluster"
+  [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing containernetworking-plugins "CNI plugins, for pods"
+  needs_go "kubernetes/$(basename "$(kubernetes_folder)")"
 }
 
 # Namespaces with a wire between them that can be cut.
@@ -102,6 +121,7 @@ collect_needs() {
       docker) needs_kernel && needs_docker ;;
       runtime | security | faults | faults-long) needs_kernel && needs_runtime ;;
       package) needs_kernel && needs_package ;;
+      cluster) needs_cluster ;;
       helm) needs_go "helm-$HELM_VERSION" && needs_go "kustomize-$KUSTOMIZE_VERSION" ;;
       fuzz) needs_program c++ g++ "libFuzzer" ;;
     esac

@@ -1,42 +1,16 @@
 # shellcheck shell=bash
 # What each suite runs. Every function writes to its log and fails with a status.
 
-GRPCURL_VERSION=v1.9.3
-TOXIPROXY_VERSION=v2.12.0
-
 # Crates that must be nowhere in the tree: a second TLS library, a second time library, abandoned parsers.
 BANNED='aws-lc-rs|aws-lc-sys|openssl-sys|native-tls|chrono|serde_yaml|serde_yml|protoc-bin-vendored|protobuf-src'
 # The agent talks to no apiserver and no database, and serves nothing but its status page.
 BANNED_IN_AGENT='kube|kube-client|k8s-openapi|sqlx|sqlx-core|libsqlite3-sys|axum'
 
-# Fetched through the Go module proxy and checked against the public checksum database; built once per version.
-make_grpcurl() {
-  local bin=$target/tools/bin stamp=$target/tools/grpcurl-$GRPCURL_VERSION
-  if [[ -x $bin/grpcurl && -e $stamp ]]; then
-    echo "grpcurl $GRPCURL_VERSION is there"
-    return
-  fi
-  GOBIN=$bin CGO_ENABLED=0 GOFLAGS=-mod=mod PATH="$PATH:/usr/local/go/bin" \
-    go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION" || return
-  touch "$stamp"
-}
-
-# The same; its command is called `server`, so it gets a folder of its own.
-make_toxiproxy() {
-  local bin=$target/tools/toxiproxy stamp=$target/tools/toxiproxy-$TOXIPROXY_VERSION
-  if [[ -x $bin/server && -e $stamp ]]; then
-    echo "toxiproxy $TOXIPROXY_VERSION is there"
-    return
-  fi
-  GOBIN=$bin CGO_ENABLED=0 GOFLAGS=-mod=mod PATH="$PATH:/usr/local/go/bin" \
-    go install "github.com/Shopify/toxiproxy/v2/cmd/server@$TOXIPROXY_VERSION" || return
-  touch "$stamp"
-}
-
 # The tools of the chosen suites.
 make_tools() {
   if is_chosen foreign; then make_grpcurl || return; fi
-  if is_chosen faults; then make_toxiproxy; fi
+  if is_chosen faults; then make_toxiproxy || return; fi
+  if is_chosen cluster && ! has_own_cluster; then make_kubernetes; fi
 }
 
 # One call for programs and tests, so that both are built with the same features and nothing is built again later.
@@ -148,4 +122,17 @@ suite_faults() {
     integration faults --test-threads 1 faults::flood:: faults::burst::
 }
 suite_faults_long() { INQUEST_TEST_REPEAT=20 integration faults-long --test-threads 2 faults::failpoints::; }
+# One cluster serves all tests, which live in namespaces of their own. The cluster of whoever runs this is not broken on
+# purpose.
+suite_cluster() {
+  local status=0
+  if has_own_cluster; then
+    integration cluster --test-threads 2 --skip cluster::outage:: cluster::
+    return
+  fi
+  INQUEST_TEST_KUBERNETES=$(kubernetes_folder) integration cluster --test-threads 2 cluster:: || status=$?
+  # it is taken down when the tests have ended; here that is waited for
+  take_clusters_down "$scratch"
+  return "$status"
+}
 suite_security() { integration security --test-threads 2 security::; }

@@ -89,10 +89,19 @@ remove_cgroup() {
   say "could not remove $1" >&2
 }
 
+# Kubernetes clusters that were brought up below the folder; one that is being taken down is waited for.
+take_clusters_down() {
+  local settings
+  for settings in "$1"/*/settings "$1"/*/*/settings; do
+    if [[ -e $settings ]]; then tests/cluster/down "${settings%/settings}" || true; fi
+  done
+}
+
 sweep() {
   local folder=$1 item
   local -a processes cgroups mounts sockets namespaces
   [[ -n $folder && -d $folder ]] || return 0
+  take_clusters_down "$folder"
   mapfile -t processes < <(processes_of "$folder")
   mapfile -t cgroups < <(cgroups_of "$folder")
   mapfile -t sockets < <(find "$folder" -path '*/io.containerd.runtime.v2.task/*' -name address -exec cat {} \; -exec echo \; 2>/dev/null)

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod binaries;
 pub mod burst;
 pub mod call_recorder;
+pub mod cluster;
 pub mod cri_server;
 pub mod disk;
 pub mod dockerd;
@@ -27,6 +28,7 @@ pub mod webhook;
 pub mod world;
 
 pub use binaries::bin;
+pub use cluster::Cluster;
 pub use dockerd::Dockerd;
 pub use folder::TestDir;
 pub use process::Process;

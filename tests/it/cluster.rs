@@ -1,0 +1,85 @@
+//! A real Kubernetes: what the product will meet in a cluster, seen through kubectl and, where it is ours, on the nodes.
+
+mod leftovers;
+mod outage;
+
+use anyhow::Result;
+use inquest_tests::{
+    Cluster,
+    cluster::{is_ready, pod},
+};
+use serde_json::{Value, json};
+
+/// Bytes of memory that a small container may have, and that it then asks for in vain.
+const LIMIT: &str = "20Mi";
+
+/// The status of the container `main` of a pod.
+fn main_status(pod: &Value) -> &Value {
+    &pod["status"]["containerStatuses"][0]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_is_ready() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let nodes: Value = serde_json::from_str(&cluster.kubectl(&["get", "nodes", "--output", "json"])?)?;
+    let nodes = nodes["items"].as_array().cloned().unwrap_or_default();
+    assert!(!nodes.is_empty(), "the cluster has no node");
+    assert!(nodes.iter().all(is_ready), "{nodes:#?}");
+    Ok(())
+}
+
+/// Two pods that may not share a node, where the cluster has more than one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_reached_by_its_name_from_another_node() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace("service")?;
+    let image = cluster.image_with_shell();
+
+    let serve = "mkdir /tmp/www; echo here I am >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www";
+    namespace.apply(&pod("server", &image, serve))?;
+    namespace.apply(&json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    }))?;
+    let ask = format!(
+        "until wget -qO- http://web.{}.svc.cluster.local; do sleep 1; done; sleep 1000",
+        namespace.name()
+    );
+    let mut client = pod("client", &image, &ask);
+    client["spec"]["affinity"] = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+        "weight": 100,
+        "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "server"}}},
+    }]}});
+    let server = namespace.wait_ready("server").await?;
+    namespace.apply(&client)?;
+    let client = namespace.wait_ready("client").await?;
+    if cluster.home().is_ok() {
+        assert_ne!(server["spec"]["nodeName"], client["spec"]["nodeName"]);
+    }
+    inquest_tests::wait_for("the answer", inquest_tests::cluster::PATIENCE, async || {
+        let said = namespace.kubectl(&["logs", "client"])?;
+        anyhow::ensure!(said.contains("here I am"), "{said}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_over_its_memory_limit_is_oom_killed_in_the_eyes_of_kubernetes() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace("oom")?;
+    let mut hungry = pod("hungry", &cluster.image_with_shell(), "exec tail /dev/zero");
+    hungry["spec"]["restartPolicy"] = json!("Never");
+    hungry["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": LIMIT}});
+    namespace.apply(&hungry)?;
+    let ended = namespace.wait_for("the end of the pod", "pod/hungry", |seen| {
+        let ended = &main_status(seen)["state"]["terminated"];
+        ended.is_object().then(|| ended.clone())
+    });
+    let ended = ended.await?;
+    assert_eq!(ended["reason"], "OOMKilled", "{ended}");
+    assert_eq!(ended["exitCode"], 137, "{ended}");
+    Ok(())
+}
