@@ -4,14 +4,8 @@
 
 has_cgroup_v2_only() { [[ $(stat --file-system --format %T /sys/fs/cgroup) == cgroup2fs ]]; }
 
-# Mount points of the hierarchies that container runtimes use.
-cgroup_hierarchies() {
-  if has_cgroup_v2_only; then
-    echo /sys/fs/cgroup
-  else
-    awk '$0 ~ / - cgroup / { print $5 }' /proc/self/mountinfo
-  fi
-}
+# Mount points of all hierarchies: where there are several, runtimes use cgroup2 beside them.
+cgroup_hierarchies() { awk '/ - cgroup2? / { print $5 }' /proc/self/mountinfo; }
 
 # The hierarchy in which every process of a cluster has its place.
 tracking_hierarchy() {

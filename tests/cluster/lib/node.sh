@@ -8,8 +8,9 @@
 # boot_node NUMBER: brings its namespaces up and starts what runs there; also after a power loss.
 boot_node() {
   local number=$1 name=node$1 home=$dir/node$1
-  # a machine that was off has nothing in /run
+  # a machine that was off has nothing in /run and no cgroups
   rm -rf "$home/run" "$home/booted"
+  remove_cgroup "$prefix-$name"
   mkdir -p "$home"/{run/netns,lib,log/pods,log/containers,cni,manifests,pki}
   make_cgroup "$prefix-$name"
   write_node_files "$number"
@@ -42,8 +43,7 @@ in_node() { printf '%s\n' nsenter --net --mount --target "$(pid_of "node$1")" --
 connect_node() {
   local number=$1 pid other
   pid=$(pid_of "node$number")
-  # after a power loss the kernel takes the old wire away in its own time
-  until_true 10 ip link add "${prefix}v$number" type veth peer name eth0 netns "$pid" || die "no wire to node$number"
+  ip link add "${prefix}v$number" type veth peer name eth0 netns "$pid"
   ip link set "${prefix}v$number" master "$prefix" up
   {
     echo "link set lo up"
@@ -54,9 +54,17 @@ connect_node() {
       if ((other != number)); then echo "route add $pod_net.$other.0/24 via $(node_address "$other")"; fi
     done
   } | nsenter --net --target "$pid" ip -batch -
-  # without the second, a Service whose pod is on the same bridge answers past the translation of its address
-  nsenter --net --target "$pid" sysctl --quiet net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1 ||
-    say "node$number: a pod cannot reach itself through its Service (no br_netfilter)"
+  # connections of killed processes keep the namespace alive while they wait for an answer
+  nsenter --net --target "$pid" sysctl --quiet net.ipv4.ip_forward=1 net.ipv4.tcp_orphan_retries=1
+  # else a Service whose pod is on the same bridge answers past the translation of its address
+  nsenter --net --target "$pid" sysctl --quiet net.bridge.bridge-nf-call-iptables=1 ||
+    say "node$number: a pod may not reach itself through its Service, as the kernel has no br_netfilter"
+}
+
+# The wire first: who talks to the node hears no goodbye, as when a machine loses its power.
+kill_node() {
+  ip link delete "${prefix}v$1"
+  kill_cgroup "$prefix-node$1"
 }
 
 define_daemons() {

@@ -39,7 +39,7 @@ define() {
   shift 2
   {
     # a shell writes its own pid, then becomes the program
-    printf "echo \$\$ >%q\n" "$(tracking_hierarchy)/$cgroup/daemons/cgroup.procs"
+    printf "echo \$\$ >%q || exit\n" "$(tracking_hierarchy)/$cgroup/daemons/cgroup.procs"
     printf 'exec'
     printf ' %q' "$@"
     printf '\n'

@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # A kubelet that starts sets values of the whole machine (protectKernelDefaults is off). They are put back once it has.
 
-KUBELET_SETS=(kernel/panic kernel/panic_on_oops vm/overcommit_memory vm/panic_on_oom)
+KUBELET_SETS=(
+  kernel/panic kernel/panic_on_oops vm/overcommit_memory vm/panic_on_oom kernel/keys/root_maxkeys kernel/keys/root_maxbytes
+)
 
 # Held until restore_sysctls, so that two clusters do not take each other's values for the machine's. The lock is on one
 # of the files that it is about.
