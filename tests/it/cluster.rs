@@ -28,25 +28,29 @@ async fn every_node_is_ready() -> Result<()> {
     Ok(())
 }
 
+/// A Service in front of the pod `server`.
+fn service(name: &str, with: &Value) -> Value {
+    let mut spec = with.clone();
+    spec["selector"] = json!({"app": "server"});
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+}
+
 /// Two pods that may not share a node, where the cluster has more than one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_is_reached_by_its_name_from_another_node() -> Result<()> {
+async fn services_are_reached_by_their_names_from_another_node() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let namespace = cluster.namespace("service")?;
     let image = cluster.image_with_shell();
 
     let serve = "mkdir /tmp/www; echo here I am >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www";
     namespace.apply(&pod("server", &image, serve))?;
-    namespace.apply(&json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "web"},
-        "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    }))?;
-    let ask = format!(
-        "until wget -qO- http://web.{}.svc.cluster.local; do sleep 1; done; sleep 1000",
-        namespace.name()
-    );
+    namespace.apply(&service("web", &json!({"ports": [{"port": 80, "targetPort": 8080}]})))?;
+    namespace.apply(&service("headless", &json!({"clusterIP": "None"})))?;
+    // through the address of the Service, and to the pod behind it
+    let ask = |address: &str| format!("until wget -qO- http://{address}; do sleep 1; done");
+    let zone = format!("{}.svc.cluster.local", namespace.name());
+    let (through, behind) = (ask(&format!("web.{zone}")), ask(&format!("headless.{zone}:8080")));
+    let ask = format!("{through}; {behind}; echo both answered; sleep 1000");
     let mut client = pod("client", &image, &ask);
     client["spec"]["affinity"] = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
         "weight": 100,
@@ -60,7 +64,7 @@ async fn a_service_is_reached_by_its_name_from_another_node() -> Result<()> {
     }
     inquest_tests::wait_for("the answer", inquest_tests::cluster::PATIENCE, async || {
         let said = namespace.kubectl(&["logs", "client"])?;
-        anyhow::ensure!(said.contains("here I am"), "{said}");
+        anyhow::ensure!(said.ends_with("here I am\nhere I am\nboth answered\n"), "{said}");
         Ok::<_, anyhow::Error>(())
     })
     .await

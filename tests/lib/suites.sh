@@ -127,7 +127,7 @@ suite_faults_long() { INQUEST_TEST_REPEAT=20 integration faults-long --test-thre
 suite_cluster() {
   local status=0
   if has_own_cluster; then
-    integration cluster --test-threads 2 --skip cluster::outage:: cluster::
+    integration cluster --test-threads 2 --skip cluster::outage:: --skip cluster::leftovers:: cluster::
     return
   fi
   INQUEST_TEST_KUBERNETES=$(kubernetes_folder) integration cluster --test-threads 2 cluster:: || status=$?

@@ -2,7 +2,7 @@
 //! dropped, and a killed one drops nothing at all.
 
 use std::{
-    io::Read as _,
+    io::{Read as _, Write as _},
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
@@ -10,9 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Waits for its input to end, which the kernel closes with this process, takes the cluster down and removes the folder around
-/// it when nothing else is in there.
-const SCRIPT: &str = r#"read -r _ || true; "$0" "$1" && { rmdir -- "${1%/*}" 2>/dev/null || true; }"#;
+/// Waits for a line or for the end of its input, which the kernel closes with this process; takes the cluster down, and removes
+/// the folder around it when nothing else is in there. After the end of its input it leaves a cluster that is to be kept.
+const SCRIPT: &str = r#"
+trap '' PIPE  # nobody may be there to read complaints
+if ! read -r _ && [[ ${INQUEST_TEST_KEEP:-} == 1 ]]; then exit 0; fi
+"$0" "$1" && { rmdir -- "${1%/*}" 2>/dev/null || true; }"#;
 
 /// A process of its own that waits for the end of this one.
 #[derive(Debug)]
@@ -43,6 +46,9 @@ impl Guardian {
     /// # Errors
     /// When something is left.
     pub(super) fn end(mut self) -> Result<()> {
+        if let Some(input) = &mut self.0.stdin {
+            input.write_all(b"down\n")?;
+        }
         self.finish()
     }
 

@@ -21,7 +21,10 @@ pub struct Namespace<'a> {
 impl<'a> Namespace<'a> {
     pub(super) fn make(cluster: &'a Cluster, name: String) -> Result<Self> {
         cluster.kubectl(&["create", "namespace", &name])?;
-        Ok(Self { cluster, name })
+        let made = Self { cluster, name };
+        // a controller makes it a moment later, and until then pods are refused
+        made.kubectl(&["wait", "--for=create", "serviceaccount/default", "--timeout=60s"])?;
+        Ok(made)
     }
 
     /// Its name.
