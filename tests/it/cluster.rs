@@ -70,6 +70,34 @@ async fn services_are_reached_by_their_names_from_another_node() -> Result<()> {
     .await
 }
 
+/// As agents do. Folders of the host must be those of the pod's own node, also where nodes share a machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_mounts_log_folders_sees_those_of_its_own_node() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace("host")?;
+    let names = cluster.kubectl(&["get", "nodes", "--output", "name"])?;
+    let nodes: Vec<_> = names.lines().filter_map(|name| name.strip_prefix("node/")).collect();
+    for node in &nodes {
+        let mut look = pod(node, &cluster.image_with_shell(), "exec sleep 1000");
+        look["spec"]["nodeName"] = json!(node);
+        look["spec"]["volumes"] = json!([{"name": "logs", "hostPath": {"path": "/var/log/pods"}}]);
+        look["spec"]["containers"][0]["volumeMounts"] =
+            json!([{"name": "logs", "mountPath": "/logs", "readOnly": true}]);
+        namespace.apply(&look)?;
+    }
+    for node in &nodes {
+        namespace.wait_ready(node).await?;
+    }
+    for node in &nodes {
+        let seen = namespace.kubectl(&["exec", node, "--", "ls", "/logs"])?;
+        for other in &nodes {
+            let folder = format!("{}_{other}_", namespace.name());
+            assert_eq!(seen.contains(&folder), other == node, "{node} sees {seen}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_over_its_memory_limit_is_oom_killed_in_the_eyes_of_kubernetes() -> Result<()> {
     let cluster = Cluster::shared().await?;

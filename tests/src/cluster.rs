@@ -127,7 +127,8 @@ impl Cluster {
     /// # Errors
     /// When [`PROGRAMS`] is not set or it does not come up, with the end of its logs.
     pub fn start(options: &Options) -> Result<Self> {
-        let programs = std::env::var_os(PROGRAMS).with_context(|| format!("{PROGRAMS} is not set"))?;
+        let programs =
+            std::env::var_os(PROGRAMS).with_context(|| format!("{PROGRAMS} is not set; run `tests/run cluster`"))?;
         let dir = TestDir::new("k8s")?;
         let home = dir.join("c");
         // from now on it is taken down whatever happens to this process
