@@ -45,14 +45,13 @@ claim_number() {
   die "no number is free: $MOST_CLUSTERS clusters run, or the kernel makes no bridge"
 }
 
-# folder_of PATH: the absolute name of a folder that can hold a cluster.
-folder_of() {
-  local folder outside
-  folder=$(realpath --canonicalize-missing -- "$1")
+# use_folder PATH: sets its absolute name, if it can hold a cluster.
+use_folder() {
+  local outside
+  dir=$(realpath --canonicalize-missing -- "$1")
   for outside in "${NODE_FOLDERS[@]}"; do
-    [[ $folder/ != "$outside"/* ]] || die "$folder: nodes have a folder $outside of their own, choose another place"
+    [[ $dir/ != "$outside"/* ]] || die "$dir: nodes have a folder $outside of their own, choose another place"
   done
   # sockets lie below it, and the kernel takes paths of at most 107 bytes for them (unix(7))
-  ((${#folder} <= 60)) || die "$folder: longer than 60 bytes, which leaves no room for the paths of sockets"
-  printf '%s' "$folder"
+  ((${#dir} <= 60)) || die "$dir: longer than 60 bytes, which leaves no room for the paths of sockets"
 }
