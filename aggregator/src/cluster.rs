@@ -27,7 +27,7 @@ mod slots;
 mod state;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;
 mod wire;
 

@@ -6,13 +6,15 @@
 mod context;
 mod follow;
 mod metrics;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use inquest_shared::{
     cause,
-    clock::{Clock, UnixNanos},
+    clock::Clock,
     model::{Evidence, EvidenceSource, Fact, Finding, Owner, clean_name},
 };
 use thiserror::Error;

@@ -2,6 +2,7 @@
 
 mod leftovers;
 mod outage;
+mod product;
 
 use anyhow::Result;
 use inquest_tests::{

@@ -4,6 +4,7 @@
 //! made is the business of `tests/cluster`, which this module only calls.
 
 mod guardian;
+mod installation;
 mod namespace;
 mod node;
 
@@ -22,6 +23,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use installation::Installation;
 pub use namespace::{Namespace, is_ready, pod};
 pub use node::Node;
 
@@ -240,6 +242,14 @@ impl Cluster {
             "there are {nodes} nodes, not a node {number}"
         );
         Ok(Node::new(self, number, &self.home()?))
+    }
+
+    /// How many nodes it has.
+    ///
+    /// # Errors
+    /// When the cluster is not ours.
+    pub fn nodes(&self) -> Result<usize> {
+        Ok(self.ours()?.nodes)
     }
 
     /// The folder that everything of it lies in.

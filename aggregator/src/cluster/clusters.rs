@@ -27,7 +27,7 @@ const CONDITION: &str = "kubernetes";
 
 /// The indexes by the name of their cluster. The same namespace in two clusters is two namespaces.
 #[derive(Clone, Default)]
-pub struct Clusters(Arc<BTreeMap<Arc<str>, (ClusterIndex, kube::Client)>>);
+pub struct Clusters(pub(super) Arc<BTreeMap<Arc<str>, (ClusterIndex, kube::Client)>>);
 
 impl Clusters {
     /// An empty index for each connection.

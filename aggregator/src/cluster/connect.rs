@@ -2,7 +2,7 @@
 //!
 //! Owns which clusters are reached and how. Must not know what is asked of them.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use inquest_shared::{
     config::{ClusterConfig, KubernetesEnabled},
@@ -108,7 +108,7 @@ async fn from_file(cluster: &ClusterConfig) -> Result<Config, ConnectError> {
         path: cluster
             .kubeconfig
             .as_ref()
-            .map_or_else(|| "of the environment".to_owned(), shown),
+            .map_or_else(|| "of the environment".to_owned(), |path| path.display().to_string()),
         source,
     };
     match &cluster.kubeconfig {
@@ -120,10 +120,6 @@ async fn from_file(cluster: &ClusterConfig) -> Result<Config, ConnectError> {
         }
         None => Config::from_kubeconfig(&options).await.map_err(wrong),
     }
-}
-
-fn shown(path: &PathBuf) -> String {
-    path.display().to_string()
 }
 
 fn connect(name: &str, mut config: Config) -> Result<Connection, ConnectError> {

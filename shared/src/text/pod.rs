@@ -9,8 +9,6 @@ use crate::{
     model::{Cause, PodContext, ProbeFailure, ProbeKind},
 };
 
-/// Shown bytes of a reason.
-const MAX_REASON: usize = 64;
 /// Shown bytes of what the kubelet says.
 const MAX_MESSAGE: usize = 200;
 

@@ -28,11 +28,16 @@ fn deployment(name: &str, image: &str, replicas: u32, script: &str) -> Value {
 }
 
 fn is_of(incident: &Value, workload: &str) -> bool {
-    incident["workload"]["owner_name"] == workload || incident["workload"]["ownerName"] == workload
+    incident["workload"]["name"] == workload
 }
 
 /// Waits for the incident of a workload and checks what it is called.
-async fn told(installation: &Installation<'_>, namespace: &Namespace<'_>, workload: &str, cause: &str) -> Result<Value> {
+async fn told(
+    installation: &Installation<'_>,
+    namespace: &Namespace<'_>,
+    workload: &str,
+    cause: &str,
+) -> Result<Value> {
     let what = format!("{workload} is told as {cause}");
     let wanted = format!("CAUSE_{}", cause.to_uppercase());
     let fits = |incident: &Value| is_of(incident, workload) && incident["cause"] == wanted.as_str();
@@ -48,7 +53,7 @@ async fn a_container_over_its_limit_is_told_with_its_deployment_and_without_a_ke
     hungry["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": LIMIT}});
     namespace.apply(&hungry)?;
     let incident = told(&installation, &namespace, "hungry", "oom_limit").await?;
-    assert_eq!(incident["workload"]["ownerKind"], "Deployment", "{incident}");
+    assert_eq!(incident["workload"]["kind"], "Deployment", "{incident}");
     Ok(())
 }
 
@@ -57,7 +62,12 @@ async fn a_crash_loop_is_one_incident_of_its_deployment() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let installation = Installation::of(&cluster).await?;
     let namespace = cluster.namespace("told-crash")?;
-    namespace.apply(&deployment("broken", &cluster.image_with_shell(), 2, "echo no DB_URL; exit 1"))?;
+    namespace.apply(&deployment(
+        "broken",
+        &cluster.image_with_shell(),
+        2,
+        "echo no DB_URL; exit 1",
+    ))?;
     told(&installation, &namespace, "broken", "app_error").await?;
     namespace
         .wait_for("both pods restarted", "pods", |seen| {
@@ -113,6 +123,66 @@ async fn a_failed_liveness_probe_is_told_as_what_it_is() -> Result<()> {
     Ok(())
 }
 
+/// One Deployment for each way to fail, so that they fail side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_to_fail_has_its_own_cause_and_one_incident() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-ways")?;
+    let image = cluster.image_with_shell();
+    let ways = [
+        ("faults", "segv; exit $?", "fault_signal"),
+        ("absent", "exec /nope", "cannot_start"),
+        ("fails", "exit 3", "app_error"),
+        ("child", "tail /dev/zero; exec sleep 1000", "oom_child"),
+    ];
+    for (name, script, _) in ways {
+        let mut way = deployment(name, &image, 1, script);
+        way["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": LIMIT}});
+        namespace.apply(&way)?;
+    }
+    let mut init = deployment("begins", &image, 1, "sleep 1000");
+    let mut first = init["spec"]["template"]["spec"]["containers"][0].clone();
+    (first["name"], first["command"]) = ("first".into(), json!(["/bin/sh", "-c", "exit 4"]));
+    init["spec"]["template"]["spec"]["initContainers"] = json!([first]);
+    namespace.apply(&init)?;
+    for (name, _, cause) in ways {
+        told(&installation, &namespace, name, cause).await?;
+    }
+    let incident = told(&installation, &namespace, "begins", "app_error").await?;
+    assert_eq!(incident["workload"]["container"], "first", "{incident}");
+    let incidents = installation.incidents(namespace.name())?;
+    assert_eq!(incidents.len(), ways.len() + 1, "{incidents:#?}");
+    Ok(())
+}
+
+/// Who reads that agents need nothing must be able to rely on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pod_of_ours_is_privileged_and_the_agents_account_may_do_nothing() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    Installation::of(&cluster).await?;
+    let pods: Value =
+        serde_json::from_str(&cluster.kubectl(&["--namespace", "inquest", "get", "pods", "--output", "json"])?)?;
+    let pods = pods["items"].as_array().context("no pods")?;
+    ensure!(pods.len() == 3, "two agents and an aggregator, not {}", pods.len());
+    for pod in pods {
+        for host in ["hostNetwork", "hostPID", "hostIPC"] {
+            ensure!(pod["spec"][host] != true, "{pod}");
+        }
+        for container in pod["spec"]["containers"].as_array().context("no containers")? {
+            let security = &container["securityContext"];
+            ensure!(
+                security["privileged"] == false && security["capabilities"] == json!({"drop": ["ALL"]}),
+                "{pod}"
+            );
+        }
+    }
+    let may = |account: &str| cluster.kubectl(&["auth", "can-i", "--list", "--as", account]);
+    let nobody = may("system:serviceaccount:inquest:nobody")?;
+    assert_eq!(may("system:serviceaccount:inquest:inquest-agent")?, nobody);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_from_outside_names_its_sender_and_is_no_memory_kill() -> Result<()> {
     let cluster = Cluster::shared().await?;
@@ -123,16 +193,24 @@ async fn a_kill_from_outside_names_its_sender_and_is_no_memory_kill() -> Result<
     namespace.kubectl(&["rollout", "status", "deployment/victim", "--timeout=60s"])?;
     let pid = process_of("sleep\098765\0")?;
     // A shell of its own, so that there is a name to be told.
-    let killed = Command::new("bash").args(["-c", &format!("kill -KILL {pid}; :")]).status()?;
+    let killed = Command::new("bash")
+        .args(["-c", &format!("kill -KILL {pid}; :")])
+        .status()?;
     ensure!(killed.success(), "cannot kill {pid}");
     let incident = told(&installation, &namespace, "victim", "killed_by").await?;
-    assert!(incident.to_string().contains("\"bash\""), "the sender is not named: {incident}");
+    assert!(
+        incident.to_string().contains("\"bash\""),
+        "the sender is not named: {incident}"
+    );
     Ok(())
 }
 
 /// The process of this machine with that command line.
 fn process_of(command_line: &str) -> Result<u32> {
-    let named = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let runs = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command_line);
+    let named = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let runs =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command_line);
     named.into_iter().find(runs).context("the victim does not run")
 }

@@ -36,7 +36,9 @@ impl<'a> Installation<'a> {
     pub async fn of(cluster: &'a Cluster) -> Result<Self> {
         static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
         let installed = INSTALLED.get_or_init(|| install(cluster).map_err(|error| format!("{error:#}")));
-        installed.clone().map_err(|error| anyhow!("the product is not installed: {error}"))?;
+        installed
+            .clone()
+            .map_err(|error| anyhow!("the product is not installed: {error}"))?;
         let this = Self(cluster);
         let nodes = cluster.kubectl(&["get", "nodes", "--output", "name"])?.lines().count();
         wait_for("every agent reports", PATIENCE, async || {
@@ -54,7 +56,14 @@ impl<'a> Installation<'a> {
     /// # Errors
     /// When it fails, with its words.
     pub fn ask(&self, question: &[&str]) -> Result<Value> {
-        let program = ["--namespace", NAMESPACE, "exec", "deployment/inquest-aggregator", "--", "/inquest"];
+        let program = [
+            "--namespace",
+            NAMESPACE,
+            "exec",
+            "deployment/inquest-aggregator",
+            "--",
+            "/inquest",
+        ];
         let text = self.0.kubectl(&[&program, question, &["--output", "json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
@@ -99,7 +108,7 @@ fn install(cluster: &Cluster) -> Result<()> {
     let dir = TestDir::new("install")?;
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/standard.yaml");
     fs::copy(manifests, dir.join("standard.yaml")).context("the committed manifests")?;
-    let overlay = overlay(&agent, &aggregator, &cluster.prefix()?);
+    let overlay = overlay(&agent, &aggregator, &scope(cluster)?);
     fs::write(dir.join("kustomization.yaml"), overlay.to_string())?;
     cluster.kubectl(&["apply", "--kustomize", &dir.path().display().to_string()])?;
     for part in ["deployment/inquest-aggregator", "daemonset/inquest-agent"] {
@@ -109,17 +118,18 @@ fn install(cluster: &Cluster) -> Result<()> {
 }
 
 /// A kustomization in JSON, which is YAML as well.
-fn overlay(agent: &str, aggregator: &str, prefix: &str) -> Value {
-    let patch = |kind: &str, name: &str, changes: Value| {
-        json!({"target": {"kind": kind, "name": name}, "patch": changes.to_string()})
-    };
+fn overlay(agent: &str, aggregator: &str, scope: &str) -> Value {
+    let patch = |kind: &str, name: &str, changes: Value| json!({"target": {"kind": kind, "name": name}, "patch": changes.to_string()});
     let memory = |limit: &str| json!({"op": "replace", "path": "/spec/template/spec/containers/0/resources/limits/memory", "value": limit});
-    let name = |image: &str| image.rsplit_once(':').map(|(name, tag)| (name.to_owned(), tag.to_owned())).unwrap_or_default();
+    let name = |image: &str| {
+        image
+            .rsplit_once(':')
+            .map(|(name, tag)| (name.to_owned(), tag.to_owned()))
+            .unwrap_or_default()
+    };
     let (agent_name, agent_tag) = name(agent);
     let (aggregator_name, aggregator_tag) = name(aggregator);
-    let env = |name: &str, value: &str| {
-        json!({"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": name, "value": value}})
-    };
+    let env = |name: &str, value: &str| json!({"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": name, "value": value}});
     json!({
         "resources": ["standard.yaml"],
         "images": [
@@ -129,7 +139,7 @@ fn overlay(agent: &str, aggregator: &str, prefix: &str) -> Value {
         "patches": [
             patch("DaemonSet", "inquest-agent", json!([
                 memory(DEBUG_MEMORY),
-                env("INQUEST_SOURCES_CGROUP_SCOPE", &format!("/{prefix}-$(INQUEST_NODE_NAME)")),
+                env("INQUEST_SOURCES_CGROUP_SCOPE", scope),
                 env("INQUEST_SOURCES_TRACE_INSTANCE", "$(INQUEST_NODE_NAME)"),
             ])),
             patch("Deployment", "inquest-aggregator", json!([
@@ -145,6 +155,15 @@ fn overlay(agent: &str, aggregator: &str, prefix: &str) -> Value {
     })
 }
 
+/// The cgroup of a node, in words that its agent completes: nodes that share a kernel share its records.
+fn scope(cluster: &Cluster) -> Result<String> {
+    let config = fs::read_to_string(cluster.home()?.join("node1/kubelet.yaml"))?;
+    let root = config.lines().find_map(|line| line.strip_prefix("cgroupRoot: "));
+    Ok(root
+        .context("the kubelet names no cgroup")?
+        .replace("node1", "$(INQUEST_NODE_NAME)"))
+}
+
 /// An image of programs of ours, with the libraries that a debug build loads.
 fn image(cluster: &Cluster, name: &str, programs: &[&str]) -> Result<String> {
     let paths: Vec<PathBuf> = programs.iter().map(|program| bin(program)).collect::<Result<_>>()?;
@@ -153,7 +172,10 @@ fn image(cluster: &Cluster, name: &str, programs: &[&str]) -> Result<String> {
         libraries.extend(libraries_of(path)?);
     }
     let places: Vec<String> = programs.iter().map(|program| format!("/{program}")).collect();
-    let own = places.iter().map(String::as_str).zip(paths.iter().map(PathBuf::as_path));
+    let own = places
+        .iter()
+        .map(String::as_str)
+        .zip(paths.iter().map(PathBuf::as_path));
     let loaded = libraries.iter().map(|library| (library.as_str(), Path::new(library)));
     let files: Vec<_> = own.chain(loaded).collect();
     let command = places.first().context("no program")?;
@@ -164,7 +186,11 @@ fn image(cluster: &Cluster, name: &str, programs: &[&str]) -> Result<String> {
 fn libraries_of(program: &Path) -> Result<Vec<String>> {
     let said = Command::new("ldd").arg(program).output().context("cannot run ldd")?;
     let text = String::from_utf8(said.stdout)?;
-    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned);
+    let path = |line: &str| {
+        line.split_whitespace()
+            .find(|word| word.starts_with('/'))
+            .map(str::to_owned)
+    };
     Ok(text.lines().filter_map(path).collect())
 }
 
@@ -173,7 +199,15 @@ fn authority(cluster: &Cluster) -> Result<()> {
     let dir = TestDir::new("authority")?;
     let (key, certificate) = (dir.join("ca.key"), dir.join("ca.crt"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
         .args(["-days", "2", "-subj", "/CN=inquest authority"])
         .arg("-keyout")
         .arg(&key)

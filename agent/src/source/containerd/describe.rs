@@ -105,6 +105,7 @@ fn subject(runtime: Runtime, container: &cri::ContainerStatus, sandbox: Option<&
         } else {
             guess_owner(&clean_name(pod), pod_label)
         },
+        owner_confirmed: false,
         cgroup: String::new(),
     }
 }

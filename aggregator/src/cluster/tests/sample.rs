@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-pub(super) fn uid(number: u32) -> String {
+pub(crate) fn uid(number: u32) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-pub(super) fn container_id(number: u32) -> String {
+pub(crate) fn container_id(number: u32) -> String {
     format!("containerd://{number:064x}")
 }
 
 /// A running pod of the replica set `api-1`.
-pub(super) fn pod(number: u32) -> Value {
+pub(crate) fn pod(number: u32) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -46,7 +46,7 @@ pub(super) fn pod(number: u32) -> Value {
 }
 
 /// The same after its container died and waits for the next start.
-pub(super) fn crashed(number: u32, restarts: u32) -> Value {
+pub(crate) fn crashed(number: u32, restarts: u32) -> Value {
     let mut pod = pod(number);
     pod["status"]["conditions"][0]["status"] = "False".into();
     pod["status"]["containerStatuses"][0] = json!({
@@ -62,7 +62,7 @@ pub(super) fn crashed(number: u32, restarts: u32) -> Value {
     pod
 }
 
-pub(super) fn replica_set(name: &str, number: u32, deployment: Option<u32>, revision: u32) -> Value {
+pub(crate) fn replica_set(name: &str, number: u32, deployment: Option<u32>, revision: u32) -> Value {
     let owners = deployment.map(|owner| {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": uid(owner), "controller": true})
     });
@@ -76,7 +76,7 @@ pub(super) fn replica_set(name: &str, number: u32, deployment: Option<u32>, revi
     })
 }
 
-pub(super) fn node(name: &str, ready: &str) -> Value {
+pub(crate) fn node(name: &str, ready: &str) -> Value {
     json!({
         "metadata": {"name": name, "uid": format!("uid-of-{name}"), "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"taints": [{"key": "dedicated", "effect": "NoSchedule"}]},
@@ -90,7 +90,7 @@ pub(super) fn node(name: &str, ready: &str) -> Value {
     })
 }
 
-pub(super) fn warning(number: u32, object: &str, count: u32) -> Value {
+pub(crate) fn warning(number: u32, object: &str, count: u32) -> Value {
     json!({
         "metadata": {"name": format!("e{number}"), "namespace": "shop", "uid": uid(70_000 + number)},
         "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "api-1", "uid": object,

@@ -1,0 +1,26 @@
+//! Indexes that hold given objects, for tests of those who read them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use inquest_shared::clock::{Clock, FakeClock};
+use serde_json::{Value, json};
+
+use super::{bed::NOW, fake::Fake};
+use crate::cluster::{ClusterIndex, ClusterMetrics, Clusters, Found, Kind, watch::decode};
+
+pub(crate) use super::sample::{container_id, node, pod, replica_set, uid, warning};
+
+/// One cluster `c1` that nothing fills but [`learn`].
+pub(crate) fn clusters() -> Clusters {
+    let clock: Arc<dyn Clock> = Arc::new(FakeClock::at(NOW));
+    let index = ClusterIndex::new("c1", clock, ClusterMetrics::default());
+    let entry = (Arc::clone(index.name()), (index, Fake::new().client()));
+    Clusters(Arc::new(BTreeMap::from([entry])))
+}
+
+/// The index learns of an object as from a watch.
+pub(crate) fn learn(index: &ClusterIndex, kind: Kind, object: &Value) {
+    let text = json!({"metadata": {}, "items": [object]}).to_string();
+    let (_, items) = decode::page(kind, text.as_bytes()).unwrap();
+    index.put(&items, 1, Found::Live);
+}
