@@ -1,5 +1,7 @@
 //! Trace events of the real kernel: the instance of an agent, and kills that only they tell.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use inquest_proto::ingest::v1::{Cause, EvidenceSource, SourceState, SourceStatus, evidence::Fact};
 use inquest_tests::{
@@ -7,6 +9,11 @@ use inquest_tests::{
     world::{Options, PATIENCE, World, hold_kills},
 };
 use rustix::process::Signal;
+
+/// Kills of which one must be seen in time.
+const TRIES: u32 = 10;
+/// How long a kill takes to be told, with room for a busy machine.
+const SOON: Duration = Duration::from_secs(5);
 
 fn options() -> Options {
     Options {
@@ -53,15 +60,24 @@ async fn without_the_kernel_log_a_kill_for_memory_is_told_by_the_trace() -> Resu
     };
     let world = World::start("trace-oom", &options).await?;
     let cgroup = world.victim_cgroup()?;
-    // Collected only afterwards: a process outside of containers is known by its cgroup as long as its parent has not.
-    let mut hog = {
-        let _alone = hold_kills()?;
-        cgroup.oom_hog().spawn()?
-    };
-    let incident = wait_for("the kill is told", PATIENCE, async || {
-        world.incidents().await?.into_iter().next().context("no incident")
-    })
-    .await?;
+    // A process outside of containers is known by its cgroup, which cgroup v1 takes from it as it exits. So an agent that
+    // looks too late cannot tell which node's it was, where several share the kernel, and one kill in some may be missed.
+    let mut told = None;
+    for _ in 0..TRIES {
+        {
+            let _alone = hold_kills()?;
+            cgroup.oom_hog().status()?;
+        }
+        told = wait_for("the kill is told", SOON, async || {
+            world.incidents().await?.into_iter().next().context("no incident")
+        })
+        .await
+        .ok();
+        if told.is_some() {
+            break;
+        }
+    }
+    let incident = told.context("none of the kills was told")?;
     assert_eq!(incident.cause(), Cause::OomLimit);
     let evidence = incident.latest.clone().unwrap_or_default().evidence;
     let kill = evidence.iter().find_map(|e| match &e.fact {
@@ -73,7 +89,6 @@ async fn without_the_kernel_log_a_kill_for_memory_is_told_by_the_trace() -> Resu
     assert!(kill.limit_cgroup.ends_with(cgroup.path()), "{kill:?}");
     assert_eq!(kill.limit_bytes, Some(16 << 20));
     assert!(kill.anon_bytes > 0 && !kill.comm.is_empty(), "{kill:?}");
-    hog.wait()?;
     cgroup.remove()?;
     Ok(())
 }
