@@ -191,6 +191,12 @@ impl ClusterIndex {
         status::synced(&self.board(), kind)
     }
 
+    /// Whether what is known of a kind is up to date: complete, and followed at present.
+    #[must_use]
+    pub fn live(&self, kind: Kind) -> bool {
+        status::live(&self.board(), kind)
+    }
+
     /// The state of every watch.
     #[must_use]
     pub fn status(&self) -> Vec<WatchStatus> {

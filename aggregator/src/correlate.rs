@@ -10,12 +10,15 @@ mod metrics;
 mod tests;
 mod waiting;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use inquest_shared::{
     cause,
-    clock::Clock,
-    model::{Evidence, EvidenceSource, Fact, Finding, Owner, clean_name},
+    clock::{Clock, UnixNanos},
+    model::{Evidence, EvidenceSource, Fact, Finding, Owner, PodContext, clean_name},
 };
 use thiserror::Error;
 
@@ -23,10 +26,19 @@ pub use follow::keep_correlating;
 pub use metrics::CorrelationMetrics;
 
 use crate::{
-    cluster::{ClusterIndex, Clusters, PodView},
+    cluster::{ClusterIndex, Clusters, Kind, PodView},
     record::NodeIdentity,
 };
 use waiting::Waiting;
+
+/// How long an undecided death may still be explained: as long as it waits before people are told, and more for an index that
+/// lags; later news correct the incident all the same.
+const LAG: Duration = Duration::from_secs(10);
+/// How long one waits for an apiserver that is away.
+const OUTAGE: Duration = Duration::from_secs(3_600);
+
+/// A finding with the node that told of it.
+type Told = (Arc<NodeIdentity>, Finding);
 
 /// A node told about a pod that the apiserver knows on another node. The same finding is refused again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -63,16 +75,20 @@ impl Correlation {
             return Ok(());
         };
         self.add(index, node, finding)?;
-        if !cause::settle(cause::judge(&finding.evidence).cause).is_zero() {
-            let dropped = self.waiting().add(node, finding, self.clock.now());
+        if let Some(patience) = patience(finding) {
+            let dropped = self.waiting().add(node, finding, (self.clock.now(), patience));
             self.metrics.forgotten.inc_by(dropped);
         }
         Ok(())
     }
 
     fn add(&self, index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Result<(), ForeignPod> {
+        let current = index.live(Kind::Pods);
         let Some(pod) = pod_of(index, finding) else {
             self.metrics.unknown.inc();
+            if !current && !finding.subject.pod_uid.is_empty() {
+                note(finding, finding.observed_at, PodContext::default());
+            }
             return Ok(());
         };
         if is_foreign(index, node, &pod) {
@@ -88,33 +104,75 @@ impl Correlation {
             finding.subject.owner_confirmed = true;
         }
         let end = finding.evidence.exit().map(|exit| exit.finished_at);
-        if let Some((at, context)) = context::context_of(index, &pod, &finding.subject.container, end) {
-            let fact = Fact::PodContext(context);
-            let position = finding.subject.pod_uid.clone();
-            finding
-                .evidence
-                .insert(EvidenceSource::Kubernetes, position, Evidence { at, fact });
+        let (at, said) = context::context_of(index, &pod, &finding.subject.container, end);
+        let context = PodContext { current, ..said };
+        // A pod of which there is nothing to say needs no evidence, unless it was said that nothing could be asked.
+        let silent = context
+            == PodContext {
+                current: true,
+                ..PodContext::default()
+            };
+        if !silent || finding.evidence.pod().is_some() {
+            note(finding, at, context);
         }
         self.metrics.completed.inc();
         Ok(())
     }
 
-    /// Findings that the index knows more about than before, each with what was added.
-    fn more_about(&self, index: &ClusterIndex, pod: &PodView) -> Vec<(Arc<NodeIdentity>, Finding)> {
+    /// Findings about a pod that the index knows more about than before, each with what was added.
+    fn more_about(&self, index: &ClusterIndex, pod: &PodView) -> Vec<Told> {
+        let uid = pod.uid.to_string();
+        let hash = pod.rare.as_deref().and_then(|rare| rare.static_hash.as_deref());
+        self.again(index, |finding| {
+            let named = &finding.subject.pod_uid;
+            *named == uid || hash == Some(named.as_str())
+        })
+    }
+
+    /// Findings that came while the apiserver could not be asked; nothing while it still cannot.
+    fn caught_up(&self, index: &ClusterIndex) -> Vec<Told> {
+        if !index.live(Kind::Pods) {
+            return Vec::new();
+        }
+        self.again(index, |finding| finding.evidence.pod().is_some_and(|pod| !pod.current))
+    }
+
+    fn again(&self, index: &ClusterIndex, concerns: impl Fn(&Finding) -> bool) -> Vec<Told> {
         let mut told = Vec::new();
-        self.waiting()
-            .revisit(index.name(), pod, self.clock.now(), |node, finding| {
-                let before = finding.evidence.clone();
-                if self.add(index, node, finding).is_ok() && finding.evidence != before {
-                    told.push((Arc::clone(node), finding.clone()));
-                }
-            });
+        self.waiting().revisit(index.name(), self.clock.now(), |node, finding| {
+            if !concerns(finding) {
+                return;
+            }
+            let before = finding.clone();
+            if self.add(index, node, finding).is_ok() && *finding != before {
+                told.push((Arc::clone(node), finding.clone()));
+            }
+        });
         told
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long a finding may still be changed by what the index learns; `None` when it says all already.
+fn patience(finding: &Finding) -> Option<Duration> {
+    let uninformed = finding.evidence.pod().is_some_and(|pod| !pod.current);
+    let undecided = !cause::settle(cause::judge(&finding.evidence).cause).is_zero();
+    match (uninformed, undecided) {
+        (true, _) => Some(OUTAGE),
+        (false, true) => Some(LAG),
+        (false, false) => None,
+    }
+}
+
+fn note(finding: &mut Finding, at: UnixNanos, context: PodContext) {
+    let position = finding.subject.pod_uid.clone();
+    let fact = Fact::PodContext(context);
+    finding
+        .evidence
+        .insert(EvidenceSource::Kubernetes, position, Evidence { at, fact });
 }
 
 /// The pod that a finding is about, by its uid, else by its container.

@@ -4,7 +4,7 @@ mod leftovers;
 mod outage;
 mod product;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use inquest_tests::{
     Cluster,
     cluster::{is_ready, pod},
@@ -115,4 +115,14 @@ async fn a_container_over_its_memory_limit_is_oom_killed_in_the_eyes_of_kubernet
     assert_eq!(ended["reason"], "OOMKilled", "{ended}");
     assert_eq!(ended["exitCode"], 137, "{ended}");
     Ok(())
+}
+
+/// The process of this machine with that command line.
+fn process_of(command_line: &str) -> Result<u32> {
+    let named = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let runs =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command_line);
+    named.into_iter().find(runs).context("the victim does not run")
 }

@@ -57,6 +57,14 @@ pub(super) fn synced(board: &Board, kind: Kind) -> bool {
     watches.peek().is_some() && watches.all(|status| status.state != WatchState::Blind)
 }
 
+/// Whether every watch of a kind is open, so that what is known is up to date.
+pub(super) fn live(board: &Board, kind: Kind) -> bool {
+    synced(board, kind)
+        && board
+            .values()
+            .all(|status| status.kind != kind || status.state == WatchState::Live)
+}
+
 /// One line for operators; `None` if all watches are live.
 pub(super) fn complaint(board: &Board) -> Option<String> {
     let troubled: Vec<&WatchStatus> = board.values().filter(|s| s.state != WatchState::Live).collect();

@@ -5,30 +5,35 @@ use inquest_shared::{
     model::{PodContext, ProbeFailure, ProbeKind, Untrusted},
 };
 
-use crate::cluster::{ClusterIndex, Pod, Uid, Warning};
+use crate::cluster::{ClusterIndex, Pod, Rare, Uid, Warning};
 
 /// Longest text taken over; the index keeps at most this much.
 const MAX_TEXT: usize = 512;
 /// An event of a probe may be stamped this much later than the end that it led to.
 const CLOCKS_S: u64 = 2;
+/// Grace period of a pod that names none. Source: kubernetes.io, "Pod Lifecycle", Termination of Pods.
+const DEFAULT_GRACE_S: u32 = 30;
 /// How the kubelet's event `Unhealthy` begins. Source: kubernetes `pkg/kubelet/prober`.
 const PROBES: &[(&str, ProbeKind)] = &[
     ("Liveness probe ", ProbeKind::Liveness),
     ("Startup probe ", ProbeKind::Startup),
 ];
 
-/// What may explain the end of a container of this pod, with the time of the newest fact; `None` when nothing does.
+/// What may explain the end of a container of this pod, with the time of the newest fact.
 pub(super) fn context_of(
     index: &ClusterIndex,
     pod: &Pod,
     container: &str,
     end: Option<UnixNanos>,
-) -> Option<(UnixNanos, PodContext)> {
+) -> (UnixNanos, PodContext) {
     let mut context = PodContext {
         probe: end.and_then(|end| last_probe(index, pod, container, end)),
         ..PodContext::default()
     };
-    if let Some(rare) = pod.rare.as_deref() {
+    if context.probe.is_some() {
+        context.grace_seconds = DEFAULT_GRACE_S;
+    }
+    if let Some(rare) = pod.rare.as_deref().filter(|rare| !is_quiet(rare)) {
         let text = |text: Option<&str>| Untrusted::bounded(text.unwrap_or_default(), MAX_TEXT);
         context.grace_seconds = u32::try_from(rare.grace_seconds).unwrap_or_default();
         let grace = i64::from(context.grace_seconds).saturating_mul(1_000_000_000);
@@ -37,12 +42,14 @@ pub(super) fn context_of(
         context.reason = text(rare.status_reason.as_deref());
         context.message = text(rare.status_message.as_deref());
     }
-    let says_something = context.deletion_requested_at.is_some()
-        || context.probe.is_some()
-        || !(context.disruption.is_empty() && context.reason.is_empty());
     let probed = context.probe.as_ref().map(|probe| probe.last_at);
     let at = context.deletion_requested_at.max(probed).or(end).unwrap_or(pod.created);
-    says_something.then_some((at, context))
+    (at, context)
+}
+
+/// Whether it says nothing about the pod's end: a static pod has a hash, and that is all.
+fn is_quiet(rare: &Rare) -> bool {
+    rare.deletion.is_none() && rare.disruption.is_none() && rare.status_reason.is_none()
 }
 
 /// The failure of a probe that came last before the end. The kubelet names a static pod by its hash.

@@ -1,12 +1,12 @@
 //! Looks again at undecided findings when the index learns more about their pods.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use inquest_shared::model::Finding;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::Correlation;
+use super::{Correlation, Told};
 use crate::{
     cluster::{Change, ClusterIndex, PodView},
     pipeline::{Intake, Received, Stopped, Submission, digest},
@@ -15,6 +15,8 @@ use crate::{
 
 /// Changes taken from an index at once.
 const CHANGES: usize = 256;
+/// How often findings that came during an outage are looked at again.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Follows the changes of every index until the token is cancelled or the writer has ended.
 ///
@@ -39,14 +41,19 @@ pub async fn keep_correlating(
 }
 
 async fn follow(correlation: Correlation, index: ClusterIndex, intake: Intake) {
+    let mut looks = interval(LOOK);
     loop {
-        let batch = index.changes(CHANGES).await;
-        let pods = batch.changes.iter().filter_map(|change| pod_of(&index, &change.what));
-        for pod in pods {
-            for (node, finding) in correlation.more_about(&index, &pod) {
-                if tell(&intake, node, finding).await.is_err() {
-                    return;
-                }
+        // Both branches are cancel-safe: a change that was not taken stays in its queue.
+        let told: Vec<Told> = tokio::select! {
+            batch = index.changes(CHANGES) => {
+                let pods = batch.changes.iter().filter_map(|change| pod_of(&index, &change.what));
+                pods.flat_map(|pod| correlation.more_about(&index, &pod)).collect()
+            }
+            _ = looks.tick() => correlation.caught_up(&index),
+        };
+        for (node, finding) in told {
+            if tell(&intake, node, finding).await.is_err() {
+                return;
             }
         }
     }

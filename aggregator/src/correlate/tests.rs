@@ -4,12 +4,12 @@ use super::{Correlation, CorrelationMetrics, ForeignPod};
 use crate::{
     cluster::{
         ClusterIndex, Clusters, Kind,
-        tests::objects::{clusters, container_id, learn, node, pod, replica_set, uid, warning},
+        tests::objects::{clusters, container_id, learn, node, pod, reach, replica_set, uid, warning},
     },
     record::NodeIdentity,
 };
 use inquest_shared::{
-    cause,
+    cause::{self, Hint},
     clock::{FakeClock, UnixNanos},
     model::{
         Cause, Discovery, Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, Key, RuntimeExit, Subject,
@@ -114,6 +114,35 @@ async fn a_wish_that_is_heard_of_after_the_death_still_explains_it() {
     assert_eq!(cause::judge(&told[0].1.evidence).cause, Cause::PlannedStop);
     assert!(
         correlation.more_about(index(&clusters), &pod).is_empty(),
+        "nothing is told twice"
+    );
+}
+
+/// People are told at once and without a guess; the rest follows when it can be had.
+#[tokio::test]
+async fn what_came_while_the_apiserver_was_away_says_so_and_is_completed_afterwards() {
+    let clusters = clusters();
+    let correlation = correlation(&clusters);
+    reach(index(&clusters), false);
+    let mut finding = death(1);
+    correlation
+        .complete(&sender("node1", "by-secret"), &mut finding)
+        .unwrap();
+    assert!(cause::hints(&finding.evidence).contains(&Hint::ClusterUnknown));
+    assert!(correlation.caught_up(index(&clusters)).is_empty(), "still away");
+    learn(
+        index(&clusters),
+        Kind::ReplicaSets,
+        &replica_set("api-6f7", 9_001, Some(9_000), 3),
+    );
+    learn(index(&clusters), Kind::Pods, &pod(1));
+    reach(index(&clusters), true);
+    let told = correlation.caught_up(index(&clusters));
+    assert_eq!(told.len(), 1);
+    assert!(!cause::hints(&told[0].1.evidence).contains(&Hint::ClusterUnknown));
+    assert_eq!(told[0].1.subject.owner.name, "api");
+    assert!(
+        correlation.caught_up(index(&clusters)).is_empty(),
         "nothing is told twice"
     );
 }

@@ -20,6 +20,8 @@ const MAX_QUOTE: usize = 240;
 /// Something worth knowing beside the cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
+    /// The apiserver could not be asked about the pod: whose it is, and whether somebody wanted this, may be missing.
+    ClusterUnknown,
     /// A sign in the log, with the line that says most.
     Log {
         /// What it is a sign of.
@@ -48,11 +50,12 @@ pub enum Hint {
     },
 }
 
-/// Hints of a set, at most [`MAX_HINTS`], figures before log signs. A pure function of the set.
+/// Hints of a set, at most [`MAX_HINTS`], what is missing first, figures before log signs. A pure function of the set.
 #[must_use]
 pub fn hints(evidence: &EvidenceSet) -> Vec<Hint> {
     let facts = Facts::of(evidence);
     let mut all = Vec::new();
+    all.extend(facts.pod.filter(|pod| !pod.current).map(|_| Hint::ClusterUnknown));
     all.extend(shared_memory(evidence));
     all.extend(evidence.kills().any(|k| k.group).then_some(Hint::WholeGroup));
     all.extend(facts.kill.and_then(|kill| collateral(kill.record)));

@@ -31,6 +31,8 @@ pub struct ProbeFailure {
 /// The apiserver's word on a pod. Times are those of the apiserver or of a kubelet, mostly in whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodContext {
+    /// Whether the apiserver could be asked. If not, the rest is what it said last.
+    pub current: bool,
     /// When somebody asked for the deletion: `metadata.deletionTimestamp` less the grace period.
     pub deletion_requested_at: Option<UnixNanos>,
     /// Seconds that its containers have to end by themselves.

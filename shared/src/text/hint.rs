@@ -28,6 +28,12 @@ pub fn hint_text(hint: &Hint, lang: Lang) -> String {
         (Hint::SharedMemory { bytes, .. }, Lang::Zh) => {
             format!("其中 {} 为共享内存：tmpfs、内存卷或 /dev/shm", size(*bytes))
         }
+        (Hint::ClusterUnknown, _) => lang
+            .pick(
+                "cluster context not available: the apiserver could not be asked",
+                "无集群上下文：无法询问 apiserver",
+            )
+            .to_owned(),
         (Hint::WholeGroup, _) => lang
             .pick(
                 "the kernel killed the whole cgroup (memory.oom.group)",

@@ -16,6 +16,7 @@ const MAX_MESSAGE: usize = 1024;
 impl From<&PodContext> for pb::PodContext {
     fn from(pod: &PodContext) -> Self {
         Self {
+            current: pod.current,
             deletion_requested_at_ns: pod.deletion_requested_at.map(|at| at.0),
             grace_seconds: pod.grace_seconds,
             disruption: pod.disruption.raw().to_owned(),
@@ -36,6 +37,7 @@ impl TryFrom<pb::PodContext> for PodContext {
 
     fn try_from(pod: pb::PodContext) -> Result<Self, WireError> {
         Ok(Self {
+            current: pod.current,
             deletion_requested_at: pod.deletion_requested_at_ns.map(UnixNanos),
             grace_seconds: pod.grace_seconds,
             disruption: Untrusted::bounded(&pod.disruption, MAX_REASON),

@@ -1,14 +1,20 @@
 //! Parts of a cluster fail, and come back. Each of these has the cluster to itself.
 
-use anyhow::{Result, ensure};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
 use inquest_tests::{
     Cluster,
-    cluster::{PATIENCE, is_ready, pod},
+    cluster::{Installation, PATIENCE, is_ready, pod},
     wait_for,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::main_status;
+use super::{
+    LIMIT, main_status, process_of,
+    product::{deployment, told},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_live_on_while_the_apiserver_is_away() -> Result<()> {
@@ -75,4 +81,64 @@ async fn a_node_that_lost_its_power_boots_and_starts_its_pods_again() -> Result<
         Ok::<_, anyhow::Error>(())
     })
     .await
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("no pid")?;
+    Ok(kill_process(pid, signal)?)
+}
+
+fn nanos(value: &serde_json::Value) -> u128 {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or(u128::MAX)
+}
+
+/// Nobody who asks the apiserver can tell of this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_kill_is_told_while_the_apiserver_is_away_and_completed_afterwards() -> Result<()> {
+    const WAITING: &str = "trap 'exec tail /dev/zero' USR1; while :; do sleep 0.1; done";
+    let cluster = Cluster::alone().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-away")?;
+    let mut hungry = deployment("hungry", &cluster.image_with_shell(), 1, WAITING);
+    hungry["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": LIMIT}});
+    namespace.apply(&hungry)?;
+    namespace.kubectl(&["rollout", "status", "deployment/hungry", "--timeout=60s"])?;
+    let victim = process_of(&format!("/bin/sh\0-c\0{WAITING}\0"))?;
+
+    cluster.ctl(&["stop", "apiserver"])?;
+    signal(victim, Signal::USR1)?;
+    wait_for("the kubelet starts it again", PATIENCE, async || {
+        let again = process_of(&format!("/bin/sh\0-c\0{WAITING}\0"))?;
+        ensure!(again != victim, "{victim} lives");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let returned = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    cluster.ctl(&["start", "apiserver"])?;
+
+    let incident = told(&installation, &namespace, "hungry", "oom_limit").await?;
+    assert!(nanos(&incident["openedAtNs"]) < returned, "opened late: {incident}");
+    let what = "the incident has its context";
+    let completed = |incident: &serde_json::Value| {
+        let evidence = incident["latest"]["evidence"].as_array();
+        evidence.is_some_and(|all| all.iter().any(|fact| fact["podContext"]["current"] == true))
+    };
+    installation.incident(namespace.name(), what, completed).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incidents_outlive_a_killed_aggregator_and_new_deaths_reach_it() -> Result<()> {
+    let cluster = Cluster::alone().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-again")?;
+    let image = cluster.image_with_shell();
+    namespace.apply(&deployment("before", &image, 1, "exit 5"))?;
+    let before = told(&installation, &namespace, "before", "app_error").await?;
+    signal(process_of("/inquest-aggregator\0")?, Signal::KILL)?;
+    namespace.apply(&deployment("after", &image, 1, "exit 6"))?;
+    told(&installation, &namespace, "after", "app_error").await?;
+    let again = told(&installation, &namespace, "before", "app_error").await?;
+    assert_eq!(again["id"], before["id"]);
+    Ok(())
 }

@@ -9,10 +9,10 @@ use inquest_tests::{
 };
 use serde_json::{Value, json};
 
-use super::LIMIT;
+use super::{LIMIT, process_of};
 
 /// A Deployment whose pods run a shell script.
-fn deployment(name: &str, image: &str, replicas: u32, script: &str) -> Value {
+pub(super) fn deployment(name: &str, image: &str, replicas: u32, script: &str) -> Value {
     let mut template = pod(name, image, script);
     template["spec"]["terminationGracePeriodSeconds"] = json!(2);
     json!({
@@ -32,7 +32,7 @@ fn is_of(incident: &Value, workload: &str) -> bool {
 }
 
 /// Waits for the incident of a workload and checks what it is called.
-async fn told(
+pub(super) async fn told(
     installation: &Installation<'_>,
     namespace: &Namespace<'_>,
     workload: &str,
@@ -203,14 +203,4 @@ async fn a_kill_from_outside_names_its_sender_and_is_no_memory_kill() -> Result<
         "the sender is not named: {incident}"
     );
     Ok(())
-}
-
-/// The process of this machine with that command line.
-fn process_of(command_line: &str) -> Result<u32> {
-    let named = std::fs::read_dir("/proc")?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let runs =
-        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command_line);
-    named.into_iter().find(runs).context("the victim does not run")
 }

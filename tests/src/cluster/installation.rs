@@ -35,6 +35,11 @@ impl<'a> Installation<'a> {
     /// When a manifest is refused or something does not become ready; then for all who ask.
     pub async fn of(cluster: &'a Cluster) -> Result<Self> {
         static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+        // a node that lost its power in an earlier test has lost this mount as well
+        for node in 1..=cluster.nodes()? {
+            let script = "mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing";
+            cluster.node(node)?.run(&["sh", "-c", script])?;
+        }
         let installed = INSTALLED.get_or_init(|| install(cluster).map_err(|error| format!("{error:#}")));
         installed
             .clone()
@@ -43,8 +48,9 @@ impl<'a> Installation<'a> {
         let nodes = cluster.kubectl(&["get", "nodes", "--output", "name"])?.lines().count();
         wait_for("every agent reports", PATIENCE, async || {
             let seen = this.ask(&["nodes"])?;
-            let known = seen["nodes"].as_array().map_or(0, Vec::len);
-            ensure!(known == nodes, "{seen}");
+            let known = seen["nodes"].as_array().cloned().unwrap_or_default();
+            let connected = known.iter().filter(|node| node["connected"] == true).count();
+            ensure!(connected == nodes, "{seen}");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
@@ -97,10 +103,6 @@ impl<'a> Installation<'a> {
 /// Applies the manifests of the standard profile with what differs here: images, memory of a debug build, no storage, and
 /// nodes that share a kernel.
 fn install(cluster: &Cluster) -> Result<()> {
-    for node in 1..=cluster.nodes()? {
-        let script = "mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing";
-        cluster.node(node)?.run(&["sh", "-c", script])?;
-    }
     let agent = image(cluster, "inquest-agent", &["inquest-agent"])?;
     let aggregator = image(cluster, "inquest-aggregator", &["inquest-aggregator", "inquest"])?;
     cluster.kubectl(&["create", "namespace", NAMESPACE])?;

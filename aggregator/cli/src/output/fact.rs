@@ -76,6 +76,7 @@ fn pod_context(pod: &PodContext) -> String {
             text.push_str(&format!(" {name}={value}"));
         }
     };
+    add("current", Some(pod.current.to_string()));
     add("deletion_requested", pod.deletion_requested_at.map(|at| at.to_string()));
     for (name, value) in [
         ("disruption", &pod.disruption),

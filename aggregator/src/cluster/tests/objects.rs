@@ -6,16 +6,29 @@ use inquest_shared::clock::{Clock, FakeClock};
 use serde_json::{Value, json};
 
 use super::{bed::NOW, fake::Fake};
-use crate::cluster::{ClusterIndex, ClusterMetrics, Clusters, Found, Kind, watch::decode};
+use crate::cluster::{ClusterIndex, ClusterMetrics, Clusters, Found, Kind, WatchState, watch::decode};
 
 pub(crate) use super::sample::{container_id, node, pod, replica_set, uid, warning};
 
-/// One cluster `c1` that nothing fills but [`learn`].
+/// One cluster `c1` that nothing fills but [`learn`], with its watches open.
 pub(crate) fn clusters() -> Clusters {
     let clock: Arc<dyn Clock> = Arc::new(FakeClock::at(NOW));
     let index = ClusterIndex::new("c1", clock, ClusterMetrics::default());
+    for kind in Kind::ALL {
+        index.announce(kind, None);
+        index.heard(kind, None, None);
+    }
     let entry = (Arc::clone(index.name()), (index, Fake::new().client()));
     Clusters(Arc::new(BTreeMap::from([entry])))
+}
+
+/// The watch of pods goes down, or is open again.
+pub(crate) fn reach(index: &ClusterIndex, there: bool) {
+    if there {
+        index.heard(Kind::Pods, None, None);
+    } else {
+        index.lost(Kind::Pods, None, WatchState::Degraded, &"away");
+    }
 }
 
 /// The index learns of an object as from a watch.
