@@ -64,15 +64,16 @@ async fn without_the_kernel_log_a_kill_for_memory_is_told_by_the_trace() -> Resu
     // looks too late cannot tell which node's it was, where several share the kernel, and one kill in some may be missed.
     let mut told = None;
     for _ in 0..TRIES {
-        {
+        let mut hog = {
             let _alone = hold_kills()?;
-            cgroup.oom_hog().status()?;
-        }
+            cgroup.oom_hog().spawn()?
+        };
         told = wait_for("the kill is told", SOON, async || {
             world.incidents().await?.into_iter().next().context("no incident")
         })
         .await
         .ok();
+        hog.wait()?;
         if told.is_some() {
             break;
         }
