@@ -1,8 +1,7 @@
 //! Parts of a cluster fail, and come back. Each of these has the cluster to itself.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, Result, ensure};
+use inquest_shared::clock::{Clock as _, SystemClock};
 use inquest_tests::{
     Cluster,
     cluster::{Installation, PATIENCE, is_ready, pod},
@@ -94,8 +93,8 @@ fn signal(pid: u32, signal: Signal) -> Result<()> {
     Ok(kill_process(pid, signal)?)
 }
 
-fn nanos(value: &serde_json::Value) -> u128 {
-    value.as_str().and_then(|text| text.parse().ok()).unwrap_or(u128::MAX)
+fn nanos(value: &serde_json::Value) -> i64 {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or(i64::MAX)
 }
 
 /// Nobody who asks the apiserver can tell of this one.
@@ -119,7 +118,7 @@ async fn a_memory_kill_is_told_while_the_apiserver_is_away_and_completed_afterwa
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    let returned = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    let returned = SystemClock.now().0;
     cluster.ctl(&["start", "apiserver"])?;
 
     let incident = told(&installation, &namespace, "hungry", "oom_limit").await?;
