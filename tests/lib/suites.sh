@@ -91,7 +91,7 @@ check_scripts() {
 
 suite_unit() {
   if [[ $EUID == 0 ]]; then export INQUEST_TEST_RUNTIME=1; else echo "without root: nothing runs against containerd"; fi
-  INQUEST_TEST_BUILT=1 cargo test --locked --workspace --lib --bins
+  INQUEST_TEST_BUILT=1 cargo test --locked --workspace --lib --bins --test pod_memory
 }
 
 # integration SUITE ARGUMENTS...: tests of the one integration binary; a suite that is empty is a failure.
