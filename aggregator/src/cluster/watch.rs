@@ -161,11 +161,10 @@ impl Watch {
         let lane = Arc::clone(&self.lane);
         // The semaphore is never closed.
         let _permit = lane.turn.acquire().await;
-        let epoch = self.index.next_epoch();
         let found = if self.complete { Found::Relist } else { Found::Baseline };
-        let listed = self.list_any(epoch, found).await;
+        let listed = self.list_any(found).await;
         self.last_list = Some(Instant::now());
-        let (version, lines) = listed?;
+        let (version, epoch, lines) = listed?;
         let namespace = self.namespace.as_deref();
         self.index.finish(self.kind, namespace, epoch, found);
         self.resume = Some(Resume { version, epoch });
@@ -174,17 +173,20 @@ impl Watch {
         Ok(lines)
     }
 
-    /// As a stream where that works, else in pages.
-    async fn list_any(&mut self, epoch: u32, found: Found) -> Result<(String, Option<Lines>), Failure> {
+    /// As a stream where that works, else in pages. Each try has an epoch of its own: what a stream showed before it failed
+    /// may be gone when the pages are read.
+    async fn list_any(&mut self, found: Found) -> Result<(String, u32, Option<Lines>), Failure> {
         if self.lane.streams.load(Ordering::Relaxed) {
+            let epoch = self.index.next_epoch();
             match list::streamed(self, epoch, found).await {
-                Ok((version, lines)) => return Ok((version, Some(lines))),
+                Ok((version, lines)) => return Ok((version, epoch, Some(lines))),
                 Err(failure) if failure.asks_for_pages() => self.lane.streams.store(false, Ordering::Relaxed),
                 Err(failure) => return Err(failure),
             }
         }
+        let epoch = self.index.next_epoch();
         let version = list::paged(self, epoch, found).await?;
-        Ok((version, None))
+        Ok((version, epoch, None))
     }
 
     /// Takes what the server sends until it ends.

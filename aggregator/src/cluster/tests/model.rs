@@ -82,11 +82,11 @@ async fn converges(steps: Vec<Step>, streams: Streams) {
     }
     fake.mute(false);
     fake.with(|world| world.refusals.clear());
+    bed.until_live().await;
     bed.until("the index agrees with a fresh list", |bed| {
         bed.dump() == Bed::fresh(&bed.fake)
     })
     .await;
-    bed.until_live().await;
     let keys = bed.index.read(|state| state.pods.keys());
     assert!(keys <= 6 * 7, "keys of earlier states are left: {keys}");
     for number in 0..6 {
@@ -97,6 +97,12 @@ async fn converges(steps: Vec<Step>, streams: Streams) {
     }
     assert!(bed.index.synced(Kind::Pods));
     bed.stop().await;
+}
+
+/// The stream showed it, and the pages that were read instead did not.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_finished_during_a_stream_without_an_end_is_not_left_over() {
+    converges(vec![Step::Wait(1), Step::Add(1), Step::Finish(1)], Streams::Ignored).await;
 }
 
 proptest! {
