@@ -37,7 +37,7 @@ pub const KUBECONFIG: &str = "INQUEST_TEST_KUBECONFIG";
 /// An image with a shell that the nodes of such a cluster can fetch.
 pub const IMAGE: &str = "INQUEST_TEST_IMAGE";
 /// How long anything may take that a busy machine does in a quarter of it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The image that `tests/cluster/up` makes: busybox, and `segv`, which faults.
 const BUSYBOX: &str = "img.local/busybox:1";

@@ -107,7 +107,7 @@ async fn a_memory_kill_is_told_while_the_apiserver_is_away_and_completed_afterwa
     let mut hungry = deployment("hungry", &cluster.image_with_shell(), 1, WAITING);
     hungry["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": LIMIT}});
     namespace.apply(&hungry)?;
-    namespace.kubectl(&["rollout", "status", "deployment/hungry", "--timeout=60s"])?;
+    namespace.kubectl(&["rollout", "status", "deployment/hungry", "--timeout=120s"])?;
     let victim = process_of(&format!("/bin/sh\0-c\0{WAITING}\0"))?;
 
     cluster.ctl(&["stop", "apiserver"])?;

@@ -91,13 +91,13 @@ async fn what_somebody_wanted_stays_silent() -> Result<()> {
         namespace.apply(&deployment(name, &image, 1, "sleep 1000"))?;
     }
     for name in ["restarted", "scaled", "deleted"] {
-        namespace.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=60s"])?;
+        namespace.kubectl(&["rollout", "status", &format!("deployment/{name}"), "--timeout=120s"])?;
     }
     namespace.kubectl(&["rollout", "restart", "deployment/restarted"])?;
     namespace.kubectl(&["scale", "deployment/scaled", "--replicas=0"])?;
     namespace.kubectl(&["delete", "pod", "--selector=app=deleted"])?;
-    namespace.kubectl(&["rollout", "status", "deployment/restarted", "--timeout=60s"])?;
-    namespace.kubectl(&["wait", "--for=delete", "pod", "--selector=app=scaled", "--timeout=60s"])?;
+    namespace.kubectl(&["rollout", "status", "deployment/restarted", "--timeout=120s"])?;
+    namespace.kubectl(&["wait", "--for=delete", "pod", "--selector=app=scaled", "--timeout=120s"])?;
     // Told after all of them had ended: what came before it through the same agents has been judged.
     namespace.apply(&deployment("last", &image, 2, "exit 7"))?;
     told(&installation, &namespace, "last", "app_error").await?;
@@ -190,7 +190,7 @@ async fn a_kill_from_outside_names_its_sender_and_is_no_memory_kill() -> Result<
     let namespace = cluster.namespace("told-kill")?;
     let victim = deployment("victim", &cluster.image_with_shell(), 1, "exec sleep 98765");
     namespace.apply(&victim)?;
-    namespace.kubectl(&["rollout", "status", "deployment/victim", "--timeout=60s"])?;
+    namespace.kubectl(&["rollout", "status", "deployment/victim", "--timeout=120s"])?;
     let pid = process_of("sleep\098765\0")?;
     // A shell of its own, so that there is a name to be told.
     let killed = Command::new("bash")

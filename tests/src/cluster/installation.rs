@@ -114,7 +114,7 @@ fn install(cluster: &Cluster) -> Result<()> {
     fs::write(dir.join("kustomization.yaml"), overlay.to_string())?;
     cluster.kubectl(&["apply", "--kustomize", &dir.path().display().to_string()])?;
     for part in ["deployment/inquest-aggregator", "daemonset/inquest-agent"] {
-        cluster.kubectl(&["--namespace", NAMESPACE, "rollout", "status", part, "--timeout=90s"])?;
+        cluster.kubectl(&["--namespace", NAMESPACE, "rollout", "status", part, "--timeout=180s"])?;
     }
     Ok(())
 }

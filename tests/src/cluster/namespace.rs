@@ -23,7 +23,7 @@ impl<'a> Namespace<'a> {
         cluster.kubectl(&["create", "namespace", &name])?;
         let made = Self { cluster, name };
         // a controller makes it a moment later, and until then pods are refused
-        made.kubectl(&["wait", "--for=create", "serviceaccount/default", "--timeout=60s"])?;
+        made.kubectl(&["wait", "--for=create", "serviceaccount/default", "--timeout=120s"])?;
         Ok(made)
     }
 
