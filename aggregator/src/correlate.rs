@@ -74,48 +74,18 @@ impl Correlation {
         let Some(index) = self.clusters.get(&node.cluster) else {
             return Ok(());
         };
-        self.add(index, node, finding)?;
+        match add(index, node, finding) {
+            Ok(Pod::Known) => self.metrics.completed.inc(),
+            Ok(Pod::Unknown) => self.metrics.unknown.inc(),
+            Err(ForeignPod) => {
+                self.metrics.foreign.inc();
+                return Err(ForeignPod);
+            }
+        };
         if let Some(patience) = patience(finding) {
             let dropped = self.waiting().add(node, finding, (self.clock.now(), patience));
             self.metrics.forgotten.inc_by(dropped);
         }
-        Ok(())
-    }
-
-    fn add(&self, index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Result<(), ForeignPod> {
-        let current = index.live(Kind::Pods);
-        let Some(pod) = pod_of(index, finding) else {
-            self.metrics.unknown.inc();
-            if !current && !finding.subject.pod_uid.is_empty() {
-                note(finding, finding.observed_at, PodContext::default());
-            }
-            return Ok(());
-        };
-        if is_foreign(index, node, &pod) {
-            self.metrics.foreign.inc();
-            return Err(ForeignPod);
-        }
-        let owner = index.root_owner(&pod);
-        if owner.resolved {
-            finding.subject.owner = Owner {
-                kind: clean_name(&owner.kind),
-                name: clean_name(&owner.name),
-            };
-            finding.subject.owner_confirmed = true;
-        }
-        let end = finding.evidence.exit().map(|exit| exit.finished_at);
-        let (at, said) = context::context_of(index, &pod, &finding.subject.container, end);
-        let context = PodContext { current, ..said };
-        // A pod of which there is nothing to say needs no evidence, unless it was said that nothing could be asked.
-        let silent = context
-            == PodContext {
-                current: true,
-                ..PodContext::default()
-            };
-        if !silent || finding.evidence.pod().is_some() {
-            note(finding, at, context);
-        }
-        self.metrics.completed.inc();
         Ok(())
     }
 
@@ -144,7 +114,7 @@ impl Correlation {
                 return;
             }
             let before = finding.clone();
-            if self.add(index, node, finding).is_ok() && *finding != before {
+            if add(index, node, finding).is_ok() && *finding != before {
                 told.push((Arc::clone(node), finding.clone()));
             }
         });
@@ -154,6 +124,47 @@ impl Correlation {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the apiserver knows the pod of a finding.
+enum Pod {
+    Known,
+    Unknown,
+}
+
+/// Adds what the index knows now; said again, it changes nothing.
+fn add(index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Result<Pod, ForeignPod> {
+    let current = index.live(Kind::Pods);
+    let Some(pod) = pod_of(index, finding) else {
+        if !current && !finding.subject.pod_uid.is_empty() {
+            note(finding, finding.observed_at, PodContext::default());
+        }
+        return Ok(Pod::Unknown);
+    };
+    if is_foreign(index, node, &pod) {
+        return Err(ForeignPod);
+    }
+    let owner = index.root_owner(&pod);
+    if owner.resolved {
+        finding.subject.owner = Owner {
+            kind: clean_name(&owner.kind),
+            name: clean_name(&owner.name),
+        };
+        finding.subject.owner_confirmed = true;
+    }
+    let end = finding.evidence.exit().map(|exit| exit.finished_at);
+    let (at, said) = context::context_of(index, &pod, &finding.subject.container, end);
+    let context = PodContext { current, ..said };
+    // A pod of which there is nothing to say needs no evidence, unless it was said that nothing could be asked.
+    let silent = context
+        == PodContext {
+            current: true,
+            ..PodContext::default()
+        };
+    if !silent || finding.evidence.pod().is_some() {
+        note(finding, at, context);
+    }
+    Ok(Pod::Known)
 }
 
 /// How long a finding may still be changed by what the index learns; `None` when it says all already.

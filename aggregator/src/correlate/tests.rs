@@ -193,3 +193,21 @@ async fn a_node_cannot_tell_of_the_pods_of_another_one() {
         "one that enrolled by secret has no name in the cluster"
     );
 }
+
+/// The figures say how much the cluster explains, not how long an outage lasted.
+#[tokio::test]
+async fn a_finding_is_counted_once_however_often_it_is_looked_at_again() {
+    let (clusters, registry) = (clusters(), Registry::new("test", "0"));
+    let metrics = CorrelationMetrics::new(&registry);
+    let correlation = Correlation::new(clusters.clone(), Arc::new(FakeClock::at(END)), metrics);
+    reach(index(&clusters), false);
+    correlation
+        .complete(&sender("node1", "by-secret"), &mut death(1))
+        .unwrap();
+    reach(index(&clusters), true);
+    for _ in 0..3 {
+        assert!(correlation.caught_up(index(&clusters)).is_empty(), "the pod is unknown");
+    }
+    let text = registry.encode().unwrap();
+    assert!(text.contains("inquest_correlation_unknown_total 1\n"), "{text}");
+}
