@@ -10,6 +10,7 @@ pub mod kill_counter;
 pub mod kmsg;
 pub mod log_tail;
 pub mod pod_logs;
+mod reading;
 pub mod redact;
 mod statuses;
 pub mod trace;

@@ -14,14 +14,4 @@ find_helm() {
   fi
 }
 
-# Fetched through the Go module proxy and checked against the public checksum database; built once per version.
-make_helm() {
-  local bin=$target/tools/bin stamp=$target/tools/helm-$HELM_VERSION
-  if [[ -x $bin/helm && -e $stamp ]]; then
-    echo "helm $HELM_VERSION is there"
-    return
-  fi
-  GOBIN=$bin CGO_ENABLED=0 GOFLAGS=-mod=mod PATH="$PATH:/usr/local/go/bin" \
-    go install "helm.sh/helm/v3/cmd/helm@$HELM_VERSION" || return
-  touch "$stamp"
-}
+make_helm() { make_go_program helm "$HELM_VERSION" helm.sh/helm/v3/cmd/helm "$target/tools/bin" helm; }

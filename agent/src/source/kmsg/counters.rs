@@ -1,65 +1,33 @@
-//! The counters of the kernel log's reader as metrics. Owns their names; reads them when somebody asks, so that the reader
-//! pays nothing for it. Read + lost is the number of records that the kernel wrote since the reader began.
+//! The counters of the kernel log's reader as metrics. Owns their names. Read + lost is the number of records that the kernel wrote since the reader began.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use inquest_shared::telemetry::Registry;
-use prometheus_client::{
-    encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-};
 
-use crate::host::kmsg::ReaderStats;
-
-/// One counter of the reader.
-#[derive(Debug, Clone)]
-struct Reading {
-    stats: Arc<ReaderStats>,
-    of: fn(&ReaderStats) -> &AtomicU64,
-}
-
-impl EncodeMetric for Reading {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        let value = (self.of)(&self.stats).load(Ordering::Relaxed);
-        encoder.encode_counter::<NoLabelSet, u64, u64>(&value, None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Counter
-    }
-}
+use crate::{host::kmsg::ReaderStats, source::reading};
 
 /// Shows the counters of a reader.
 pub fn register(registry: &Registry, stats: &Arc<ReaderStats>) {
-    let show = |name: &str, help: &str, of: fn(&ReaderStats) -> &AtomicU64| {
-        let stats = Arc::clone(stats);
-        registry.register(name, help, Reading { stats, of });
-    };
+    let show = |name: &str, help: &str, of: fn(&ReaderStats) -> u64| reading::show(registry, stats, (name, help), of);
     show(
         "kernel_log_read_records",
         "Records of the kernel log that were read",
-        |s| &s.records,
+        |s| s.records.load(Ordering::Relaxed),
     );
     show(
         "kernel_log_lost_records",
         "Records that the kernel overwrote before they were read",
-        |s| &s.lost,
+        |s| s.lost.load(Ordering::Relaxed),
     );
     show(
         "kernel_log_matched_records",
         "Records that were handed to detection",
-        |s| &s.matched,
+        |s| s.matched.load(Ordering::Relaxed),
     );
     show(
         "kernel_log_overruns",
         "Times the kernel's ring overtook the reader",
-        |s| &s.overruns,
+        |s| s.overruns.load(Ordering::Relaxed),
     );
 }
 

@@ -1,18 +1,13 @@
 //! Counters of the trace source. Read + lost is the number of events that the kernel wrote into our ring.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use inquest_shared::telemetry::Registry;
-use prometheus_client::{
-    encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-};
+
+use crate::source::reading;
 
 /// Counters since the start of the agent.
 #[derive(Debug, Default)]
@@ -52,29 +47,9 @@ impl TraceStats {
     }
 }
 
-/// One counter.
-#[derive(Debug, Clone)]
-struct Reading {
-    stats: Arc<TraceStats>,
-    of: fn(&TraceStats) -> u64,
-}
-
-impl EncodeMetric for Reading {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        encoder.encode_counter::<NoLabelSet, u64, u64>(&(self.of)(&self.stats), None)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Counter
-    }
-}
-
 /// Shows the counters.
 pub fn register(registry: &Registry, stats: &Arc<TraceStats>) {
-    let show = |name: &str, help: &str, of: fn(&TraceStats) -> u64| {
-        let stats = Arc::clone(stats);
-        registry.register(name, help, Reading { stats, of });
-    };
+    let show = |name: &str, help: &str, of: fn(&TraceStats) -> u64| reading::show(registry, stats, (name, help), of);
     show("trace_read_events", "Trace events that were read", |s| {
         s.events.load(Ordering::Relaxed)
     });

@@ -30,25 +30,32 @@ pub(crate) fn describe(fact: &Fact) -> String {
     }
 }
 
-fn kernel_kill(kill: &KernelKill) -> String {
-    let mut text = format!("kernel_kill pid={} comm={}", kill.pid, quoted(&kill.comm));
-    let mut add = |name: &str, value: Option<String>| {
+/// A fact with its figures, each as `name=value`.
+struct Line(String);
+
+impl Line {
+    /// Adds a figure that is known.
+    fn add(&mut self, name: &str, value: Option<String>) {
         if let Some(value) = value {
-            text.push_str(&format!(" {name}={value}"));
+            self.0.push_str(&format!(" {name}={value}"));
         }
-    };
-    add("anon", Some(kill.anon_bytes).filter(|bytes| *bytes > 0).map(size));
-    add("usage", kill.usage_bytes.map(size));
-    add("limit", kill.limit_bytes.map(size));
-    add("level", kill.level.map(|level| level.code().to_owned()));
-    add("main_process", kill.main_process.map(|main| main.to_string()));
-    add("cgroup", named(&kill.limit_cgroup));
-    add("partial", kill.partial.then(|| "true".to_owned()));
-    text
+    }
+}
+
+fn kernel_kill(kill: &KernelKill) -> String {
+    let mut line = Line(format!("kernel_kill pid={} comm={}", kill.pid, quoted(&kill.comm)));
+    line.add("anon", Some(kill.anon_bytes).filter(|bytes| *bytes > 0).map(size));
+    line.add("usage", kill.usage_bytes.map(size));
+    line.add("limit", kill.limit_bytes.map(size));
+    line.add("level", kill.level.map(|level| level.code().to_owned()));
+    line.add("main_process", kill.main_process.map(|main| main.to_string()));
+    line.add("cgroup", named(&kill.limit_cgroup));
+    line.add("partial", kill.partial.then(|| "true".to_owned()));
+    line.0
 }
 
 fn signal_sent(sent: &SignalSent) -> String {
-    let mut text = format!(
+    let mut line = Line(format!(
         "signal_sent signal={} code={} result={} target={} sender={} comm={}",
         sent.signal,
         sent.code,
@@ -56,42 +63,28 @@ fn signal_sent(sent: &SignalSent) -> String {
         sent.target_pid,
         sent.sender_pid,
         quoted(&sent.sender_comm)
-    );
-    let mut add = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            text.push_str(&format!(" {name}={value}"));
-        }
-    };
-    add("uid", sent.sender_uid.map(|uid| uid.to_string()));
-    add("container", named(&sent.sender_container));
-    add("cgroup", named(&sent.sender_cgroup));
-    add("main_process", sent.main_process.map(|main| main.to_string()));
-    text
+    ));
+    line.add("uid", sent.sender_uid.map(|uid| uid.to_string()));
+    line.add("container", named(&sent.sender_container));
+    line.add("cgroup", named(&sent.sender_cgroup));
+    line.add("main_process", sent.main_process.map(|main| main.to_string()));
+    line.0
 }
 
 fn pod_context(pod: &PodContext) -> String {
-    let mut text = "pod_context".to_owned();
-    let mut add = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            text.push_str(&format!(" {name}={value}"));
-        }
-    };
-    add("current", Some(pod.current.to_string()));
-    add("deletion_requested", pod.deletion_requested_at.map(|at| at.to_string()));
-    for (name, value) in [
-        ("disruption", &pod.disruption),
-        ("reason", &pod.reason),
-        ("message", &pod.message),
-    ] {
-        add(name, (!value.is_empty()).then(|| quoted(value)));
-    }
+    let mut line = Line("pod_context".to_owned());
+    line.add("current", Some(pod.current.to_string()));
+    line.add("deletion_requested", pod.deletion_requested_at.map(|at| at.to_string()));
+    line.add("disruption", said(&pod.disruption));
+    line.add("reason", said(&pod.reason));
+    line.add("message", said(&pod.message));
     if let Some(probe) = &pod.probe {
-        add("probe", Some(probe.kind.code().to_owned()));
-        add("failures", Some(probe.count.to_string()));
-        add("last", Some(probe.last_at.to_string()));
-        add("said", Some(quoted(&probe.message)));
+        line.add("probe", Some(probe.kind.code().to_owned()));
+        line.add("failures", Some(probe.count.to_string()));
+        line.add("last", Some(probe.last_at.to_string()));
+        line.add("said", Some(quoted(&probe.message)));
     }
-    text
+    line.0
 }
 
 fn counter_step(step: &CounterStep) -> String {
@@ -104,16 +97,18 @@ fn counter_step(step: &CounterStep) -> String {
 }
 
 fn runtime_exit(exit: &RuntimeExit) -> String {
-    let mut text = format!("runtime_exit code={} finished={}", exit.exit_code, exit.finished_at);
-    for (name, value) in [("reason", &exit.reason), ("message", &exit.message)] {
-        if !value.is_empty() {
-            text.push_str(&format!(" {name}={}", quoted(value)));
-        }
-    }
-    if let Some(limit) = exit.memory_limit_bytes {
-        text.push_str(&format!(" limit={}", size(limit)));
-    }
-    text
+    let mut line = Line(format!(
+        "runtime_exit code={} finished={}",
+        exit.exit_code, exit.finished_at
+    ));
+    line.add("reason", said(&exit.reason));
+    line.add("message", said(&exit.message));
+    line.add("limit", exit.memory_limit_bytes.map(size));
+    line.0
+}
+
+fn said(text: &Untrusted) -> Option<String> {
+    (!text.is_empty()).then(|| quoted(text))
 }
 
 fn named(path: &str) -> Option<String> {
