@@ -2,12 +2,15 @@
 
 use inquest_proto::{ingest::v1 as ingest, query::v1 as pb};
 
+use crate::{cause::more_specific, model::Cause};
+
 /// The incident without its id, the times of the aggregator's clock, and the order of its lists.
 ///
 /// An incident of several events also loses what follows the order of arrival by design, since people are told what is
 /// known by then: how often and of what they were told, the alias under which they were told, and which cause came first;
 /// its causes become one set. An incident of one event keeps all of that, unless `late` says that findings came after it
-/// was resolved: then it was told and reopened, and `state` follows the order too.
+/// was resolved: then it was told and reopened, `state` follows the order too, and the new episode took the cause of the
+/// event that began it, also one that says less than what was known.
 #[must_use]
 pub fn orderless(mut incident: pb::Incident, late: bool) -> pb::Incident {
     incident.id.clear();
@@ -26,6 +29,10 @@ pub fn orderless(mut incident: pb::Incident, late: bool) -> pb::Incident {
         causes.push(incident.cause);
         causes.sort_unstable();
         causes.dedup();
+        if late {
+            let all = causes.clone();
+            causes.retain(|cause| !all.iter().any(|other| says_more(*other, *cause)));
+        }
         (incident.secondary_causes, incident.cause) = (causes, 0);
         (incident.transition, incident.transition_kind, incident.announce_at_ns) = (0, 0, 0);
         incident.confidence_percent = 0;
@@ -35,4 +42,9 @@ pub fn orderless(mut incident: pb::Incident, late: bool) -> pb::Incident {
         (incident.state, incident.resolved_at_ns, incident.reopened) = (0, 0, 0);
     }
     incident
+}
+
+fn says_more(new: i32, old: i32) -> bool {
+    let causes = Cause::from_number(new).zip(Cause::from_number(old));
+    causes.is_some_and(|(new, old)| more_specific(new, old))
 }

@@ -14,7 +14,6 @@ use inquest_shared::{
     wire::orderless,
 };
 use proptest::prelude::*;
-use prost::Message as _;
 
 use super::*;
 use crate::{
@@ -181,7 +180,7 @@ impl Run {
             .iter()
             .map(|i| (i.id, i.workload.owner.name.clone()))
             .collect();
-        let mut lines: Vec<Vec<u8>> = findings
+        let mut lines: Vec<String> = findings
             .iter()
             .map(|(stored, _)| {
                 let finding = ingest::Finding::from(&stored.finding);
@@ -196,24 +195,24 @@ impl Run {
                     incident_id,
                     ..Default::default()
                 };
-                line.encode_to_vec()
+                format!("{line:#?}")
             })
             .collect();
         lines.extend(
             incidents
                 .iter()
-                .map(|incident| orderless(incident.into(), late).encode_to_vec()),
+                .map(|incident| format!("{:#?}", orderless(incident.into(), late))),
         );
         lines.sort();
         Export {
-            bytes: lines.concat(),
+            lines,
             incidents: incidents.len(),
         }
     }
 }
 
 struct Export {
-    bytes: Vec<u8>,
+    lines: Vec<String>,
     incidents: usize,
 }
 
@@ -233,7 +232,11 @@ async fn compare(orderly: Vec<Delivery>, mutated: Mutated, at_once: usize) -> Re
     }
     let (right, left) = (straight.export(late).await, crooked.export(late).await);
     prop_assert_eq!(right.incidents, left.incidents);
-    prop_assert!(right.bytes == left.bytes, "the exports differ");
+    for (right, left) in right.lines.iter().zip(&left.lines) {
+        let differ = || right.lines().zip(left.lines()).filter(|(right, left)| right != left);
+        prop_assert!(right == left, "{:#?}", differ().collect::<Vec<_>>());
+    }
+    prop_assert_eq!(right.lines.len(), left.lines.len());
     for run in [&straight, &crooked] {
         let rows = run.bench.handed.rows.lock().unwrap();
         let opened = rows
