@@ -6,6 +6,7 @@ mod finding;
 mod incident;
 mod key;
 mod pod_context;
+mod report;
 mod subject;
 mod untrusted;
 mod verdict;
@@ -17,11 +18,12 @@ pub use evidence::{
 };
 pub use finding::{Discovery, Finding, FindingKind};
 pub use incident::{
-    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS, MAX_NAMES, Names, Occurrence,
-    TransitionKind, Workload,
+    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS, MAX_NAMES, MAX_STANDING,
+    Names, Occurrence, TransitionKind, Workload,
 };
 pub use key::{BadKey, Key};
 pub use pod_context::{PodContext, ProbeFailure, ProbeKind};
+pub use report::{Report, ReportKind};
 pub use subject::{MAX_NAME_BYTES, Owner, Subject, clean_name, guess_owner};
 pub use untrusted::Untrusted;
 pub use verdict::{Cause, Severity, Verdict};

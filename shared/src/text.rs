@@ -16,6 +16,7 @@ mod hint;
 mod lang;
 mod paint;
 mod pod;
+mod report;
 mod sender;
 mod title;
 mod words;

@@ -9,6 +9,7 @@ mod incident;
 #[cfg(feature = "testkit")]
 mod orderless;
 mod pod_context;
+mod report;
 
 use inquest_proto::ingest::v1 as pb;
 use prost::Message as _;

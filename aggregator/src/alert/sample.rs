@@ -67,6 +67,7 @@ pub(crate) fn incident(id: u128) -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
+        standing: [].into(),
     }
 }
 

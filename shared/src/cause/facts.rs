@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     clock::UnixNanos,
-    model::{EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, PodContext, RequestKind, RuntimeExit},
+    model::{
+        EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, PodContext, Report, ReportKind, RequestKind,
+        RuntimeExit,
+    },
 };
 
 /// Counter of processes that the kernel killed for memory (`memory.events`, `memory.oom_control`, `/proc/vmstat`).
@@ -61,6 +64,8 @@ pub(crate) struct Facts<'a> {
     pub runtime_oom: bool,
     /// What the apiserver says about the pod.
     pub pod: Option<&'a PodContext>,
+    /// The state that the apiserver reports.
+    pub report: Option<&'a Report>,
 }
 
 impl<'a> Facts<'a> {
@@ -74,6 +79,7 @@ impl<'a> Facts<'a> {
             node_step: evidence.steps(OOM_KILL).any(|s| s.cgroup.is_empty()),
             runtime_oom: evidence.has_runtime_oom(),
             pod: evidence.pod(),
+            report: evidence.report(),
         }
     }
 
@@ -155,6 +161,11 @@ impl<'a> Facts<'a> {
             .map(|kill| kill.pid)
             .collect::<BTreeSet<_>>()
             .len()
+    }
+
+    /// Whether the apiserver reports a state of one of these kinds.
+    pub fn reports(&self, kinds: &[ReportKind]) -> bool {
+        self.report.is_some_and(|report| kinds.contains(&report.kind))
     }
 
     /// Kernel records that were lost unread.

@@ -11,6 +11,22 @@ const SENDERS: &[Cause] = &[
     Cause::HookFailed,
     Cause::KilledBy,
 ];
+/// Causes of a container that explain why its workload as a whole does not get on.
+const OF_CONTAINERS: &[Cause] = &[
+    Cause::AppError,
+    Cause::CannotStart,
+    Cause::ConfigError,
+    Cause::FaultSignal,
+    Cause::HookFailed,
+    Cause::ImageError,
+    Cause::MountFailed,
+    Cause::OomChild,
+    Cause::OomLimit,
+    Cause::OomNode,
+    Cause::OomReported,
+    Cause::ProbeKilled,
+    Cause::Unschedulable,
+];
 /// Causes that prove what [`Cause::OomReported`] only says.
 const KERNEL_OOM: &[Cause] = &[Cause::OomLimit, Cause::OomNode, Cause::OomChild];
 
@@ -18,7 +34,8 @@ const KERNEL_OOM: &[Cause] = &[Cause::OomLimit, Cause::OomNode, Cause::OomChild]
 ///
 /// Only a cause that confesses ignorance can be refined: unknown by anything; a SIGKILL or SIGTERM without a sender by
 /// whatever names one; the runtime's word about memory by the kernel's; a killed child, whose container may live on, by
-/// the container's own end at the limit; a failure status by "could not start". Two causes that each name a culprit are
+/// the container's own end at the limit; a failure status by "could not start"; a rollout or job that does not get on by
+/// what keeps its containers from it. Two causes that each name a culprit are
 /// different things, whichever came first: an incident of application errors keeps its name when later a worker is
 /// killed for memory. The order is strict and transitive, so reclassification ends.
 #[must_use]
@@ -31,6 +48,7 @@ pub fn more_specific(new: Cause, old: Cause) -> bool {
         Cause::OomReported => KERNEL_OOM.contains(&new),
         Cause::OomChild => new == Cause::OomLimit,
         Cause::AppError => new == Cause::CannotStart,
+        Cause::RolloutStuck | Cause::JobFailed => OF_CONTAINERS.contains(&new),
         _ => false,
     }
 }

@@ -8,7 +8,14 @@ use super::{
     facts::{Exit, Facts, Kill, LOST_REASONS},
     sender::Origin,
 };
-use crate::model::{Cause, LimitLevel, RequestKind, Severity, Verdict};
+use crate::model::{
+    Cause, LimitLevel,
+    ReportKind::{
+        AgentSilent, Config, Creation, Eviction, Hook, Image, Job, Mount, NodeCondition, NodeReboot, NodeSilent,
+        Rollout, Start, Unscheduled,
+    },
+    RequestKind, Severity, Verdict,
+};
 
 /// One row.
 struct Row {
@@ -138,6 +145,23 @@ static ROWS: &[Row] = &[
         f.code() == Some(255) && !f.reason_is(&["Error"])
     }),
     row(Cause::AppError, 90, Severity::Medium, |f| f.exit.is_some()),
+    // No end, but a state that the apiserver knows. A rollout that is stuck matters less than what it is stuck on, and the
+    // old pods serve; a silent node matters more than a condition of one that talks.
+    row(Cause::ImageError, 98, Severity::High, |f| f.reports(&[Image])),
+    row(Cause::ConfigError, 98, Severity::High, |f| f.reports(&[Config])),
+    row(Cause::CannotStart, 95, Severity::High, |f| f.reports(&[Start])),
+    row(Cause::HookFailed, 95, Severity::High, |f| f.reports(&[Hook])),
+    row(Cause::Unschedulable, 98, Severity::High, |f| f.reports(&[Unscheduled])),
+    row(Cause::MountFailed, 95, Severity::High, |f| f.reports(&[Mount])),
+    row(Cause::CreationRefused, 95, Severity::High, |f| f.reports(&[Creation])),
+    row(Cause::RolloutStuck, 95, Severity::Medium, |f| f.reports(&[Rollout])),
+    row(Cause::JobFailed, 98, Severity::Medium, |f| f.reports(&[Job])),
+    row(Cause::Evicted, 95, Severity::Medium, |f| f.reports(&[Eviction])),
+    row(Cause::NodeLost, 90, Severity::Critical, |f| f.reports(&[NodeSilent])),
+    row(Cause::NodeLost, 98, Severity::Medium, |f| f.reports(&[NodeReboot])),
+    row(Cause::NodeCondition, 98, Severity::Medium, |f| {
+        f.reports(&[NodeCondition, AgentSilent])
+    }),
 ];
 
 /// The verdict of the first row that fits; nothing known when none does.

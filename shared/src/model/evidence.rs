@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 
-use super::{PodContext, Untrusted, coded::coded_enum};
+use super::{PodContext, Report, Untrusted, coded::coded_enum};
 use crate::{clock::UnixNanos, wire};
 
 /// Most facts that one finding keeps. Those that sort last are given up, whatever the order of arrival.
@@ -234,6 +234,8 @@ pub enum Fact {
     SignalSent(SignalSent),
     /// What the apiserver says about the pod.
     PodContext(PodContext),
+    /// A state that the apiserver knows.
+    Report(Report),
 }
 
 /// One fact with its time. Source and position, the key of the set, name it.
@@ -358,6 +360,15 @@ impl EvidenceSet {
     pub fn pod(&self) -> Option<&PodContext> {
         self.iter().find_map(|(_, _, e)| match &e.fact {
             Fact::PodContext(pod) => Some(pod),
+            _ => None,
+        })
+    }
+
+    /// The state that the apiserver reports.
+    #[must_use]
+    pub fn report(&self) -> Option<&Report> {
+        self.iter().find_map(|(_, _, e)| match &e.fact {
+            Fact::Report(report) => Some(report),
             _ => None,
         })
     }

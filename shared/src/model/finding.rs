@@ -14,6 +14,8 @@ coded_enum! {
         Kill = 2, "kill";
         /// A kill counter rose further than the kills that were seen.
         UnexplainedKills = 3, "unexplained_kills";
+        /// The apiserver knows a state that no node sees.
+        Report = 4, "report";
     }
 }
 

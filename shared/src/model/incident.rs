@@ -13,6 +13,8 @@ pub const MAX_NAMES: usize = 20;
 pub const MAX_GAPS: usize = 10;
 /// Most counted keys kept, so that a late citation counts once.
 pub const MAX_COUNTED: usize = 64;
+/// Most states kept that still hold; one workload has at most one of each kind for each container.
+pub const MAX_STANDING: usize = 16;
 
 coded_enum! {
     /// Life of an incident.
@@ -195,6 +197,8 @@ pub struct Incident {
     pub looping: bool,
     /// When the opening is told unless a better cause comes first; `None` once told.
     pub announce_at: Option<UnixNanos>,
+    /// Names of states that still hold, at most [`MAX_STANDING`]. While there is one, the incident does not resolve.
+    pub standing: BTreeSet<Key>,
 }
 
 /// One notification of one transition to one receiver, as queries show it.

@@ -41,7 +41,7 @@ pub fn card(incident: &Incident, deliveries: &[Delivery], lang: Lang, zone: &Tim
     add(lang.pick("why", "依据"), vec![why(latest, lang)]);
     add(lang.pick("hint", "提示"), hint_lines(latest, lang));
     add(lang.pick("when", "时间"), vec![when(incident, lang, zone)]);
-    if latest.kind != FindingKind::UnexplainedKills {
+    if matches!(latest.kind, FindingKind::Exit | FindingKind::Kill) {
         add(lang.pick("exit", "退出"), vec![exit_line(latest, lang)]);
     }
     add(lang.pick("log", "日志"), log_lines(&latest.evidence, LOG_LINES, lang));
@@ -72,6 +72,8 @@ fn subject(event: &Occurrence, lang: Lang) -> String {
         namespace => format!("{namespace}/{}", s.pod),
     };
     let container = format!("\"{}\"", s.container);
+    let workload = [&*s.owner.kind, " ", &*s.namespace, "/", &*s.owner.name].concat();
+    let (whole, node) = (s.container.is_empty() && s.pod.is_empty(), s.owner.kind == "Node");
     let parts = [
         (
             lang.pick("container", "容器"),
@@ -79,6 +81,7 @@ fn subject(event: &Occurrence, lang: Lang) -> String {
             !s.container.is_empty(),
         ),
         (lang.pick("image", "镜像"), s.image.as_str(), !s.image.is_empty()),
+        ("", workload.as_str(), whole && !node && !s.owner.name.is_empty()),
         ("pod", pod.as_str(), !s.pod.is_empty()),
         (
             "cgroup",
@@ -93,7 +96,7 @@ fn subject(event: &Occurrence, lang: Lang) -> String {
     ];
     let known = parts.iter().filter(|(_, _, known)| *known);
     known
-        .map(|(what, name, _)| format!("{what} {}", shown(name, MAX_NAME)))
+        .map(|(what, name, _)| format!("{what} {}", shown(name, MAX_NAME)).trim_start().to_owned())
         .collect::<Vec<_>>()
         .join(lang.comma())
 }

@@ -6,6 +6,7 @@ use super::{
     figures::{quoted, shown, size},
     hint::hint_text,
     pod::pod_line,
+    report::report_line,
     sender::{kernel_line, sender_line},
     words::source_name,
 };
@@ -31,6 +32,9 @@ const MAX_LINE: usize = 240;
 pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
     if let Some(kill) = facts.kill {
         return kill_line(facts, kill, lang);
+    }
+    if let Some(report) = facts.report {
+        return report_line(report, lang);
     }
     let said = match cause {
         Cause::OomLimit | Cause::OomNode | Cause::OomChild => counter_line(facts, lang),

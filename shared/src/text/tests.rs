@@ -121,6 +121,7 @@ fn incident(evidence: EvidenceSet) -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
+        standing: [].into(),
     }
 }
 

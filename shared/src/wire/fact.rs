@@ -58,6 +58,7 @@ impl From<&Fact> for pb::evidence::Fact {
             }),
             Fact::SignalSent(sent) => Self::SignalSent(sent.into()),
             Fact::PodContext(pod) => Self::PodContext(pod.into()),
+            Fact::Report(report) => Self::Report(report.into()),
         }
     }
 }
@@ -143,6 +144,7 @@ impl TryFrom<pb::evidence::Fact> for Fact {
             Wire::RuntimeRequest(request) => Self::RuntimeRequest(request.try_into()?),
             Wire::SignalSent(sent) => Self::SignalSent(sent.try_into()?),
             Wire::PodContext(pod) => Self::PodContext(pod.try_into()?),
+            Wire::Report(report) => Self::Report(report.try_into()?),
         })
     }
 }

@@ -65,6 +65,7 @@ impl From<&Incident> for pb::Incident {
             looping: incident.looping,
             last_arrival_ns: incident.last_arrival.0,
             announce_at_ns: incident.announce_at.map_or(0, |t| t.0),
+            standing: incident.standing.iter().map(|k| k.as_bytes().to_vec()).collect(),
         }
     }
 }
@@ -117,6 +118,7 @@ impl TryFrom<pb::Incident> for Incident {
             counted: incident.counted.iter().map(counted).collect::<Result<_, _>>()?,
             looping: incident.looping,
             announce_at: (incident.announce_at_ns != 0).then_some(UnixNanos(incident.announce_at_ns)),
+            standing: keys("standing", &incident.standing)?,
         })
     }
 }

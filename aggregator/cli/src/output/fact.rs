@@ -1,7 +1,7 @@
 //! Quoted facts in codes and figures: the same words in every language.
 
 use inquest_shared::{
-    model::{CounterStep, Fact, KernelKill, PodContext, RuntimeExit, SignalSent, Untrusted},
+    model::{CounterStep, Fact, KernelKill, PodContext, Report, RuntimeExit, SignalSent, Untrusted},
     text::size,
 };
 
@@ -27,6 +27,7 @@ pub(crate) fn describe(fact: &Fact) -> String {
         Fact::RuntimeRequest(request) => format!("runtime_request kind={} signal={}", request.kind, request.signal),
         Fact::SignalSent(sent) => signal_sent(sent),
         Fact::PodContext(pod) => pod_context(pod),
+        Fact::Report(report) => reported(report),
     }
 }
 
@@ -84,6 +85,18 @@ fn pod_context(pod: &PodContext) -> String {
         line.add("last", Some(probe.last_at.to_string()));
         line.add("said", Some(quoted(&probe.message)));
     }
+    line.0
+}
+
+fn reported(report: &Report) -> String {
+    let mut line = Line(format!("report kind={}", report.kind));
+    line.add("reason", said(&report.reason));
+    line.add("message", said(&report.message));
+    line.add("since", report.since.map(|at| at.to_string()));
+    line.add(
+        "affected",
+        Some(report.affected).filter(|n| *n > 0).map(|n| n.to_string()),
+    );
     line.0
 }
 

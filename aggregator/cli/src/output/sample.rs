@@ -140,6 +140,7 @@ pub(crate) fn incident() -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
+        standing: [].into(),
     }
 }
 

@@ -115,6 +115,7 @@ pub(in crate::api) fn incident(n: u8, at: i64) -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
+        standing: [].into(),
     }
 }
 

@@ -149,6 +149,7 @@ pub(in crate::store) fn incident(n: u32, namespace: &str, at: i64) -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
+        standing: [Key::exit("standing", UnixNanos(1))].into(),
     }
 }
 
