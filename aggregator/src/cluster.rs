@@ -120,10 +120,35 @@ impl ClusterIndex {
         self.read(|state| state.pods.by_node(node).collect())
     }
 
-    /// Every present pod: a large answer, for a reader that starts anew.
+    /// The present pods that are meant: a walk over all of them.
     #[must_use]
-    pub fn pods(&self) -> Vec<PodView> {
-        self.read(State::pods)
+    pub fn pods_that(&self, meant: impl Fn(&Pod) -> bool) -> Vec<PodView> {
+        self.read(|state| state.pods_that(meant))
+    }
+
+    /// Every present node.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        self.read(State::nodes)
+    }
+
+    /// The present deployments, stateful sets and daemon sets that are meant.
+    #[must_use]
+    pub fn workloads_that(&self, meant: impl Fn(&Workload) -> bool) -> Vec<Arc<Workload>> {
+        self.read(|state| state.workloads_that(meant))
+    }
+
+    /// The present jobs that are meant, with their uids.
+    #[must_use]
+    pub fn jobs_that(&self, meant: impl Fn(&Job) -> bool) -> Vec<(Uid, Arc<Job>)> {
+        self.read(|state| state.jobs_that(meant))
+    }
+
+    /// The warnings of the last half hour that are meant, whatever they are about.
+    #[must_use]
+    pub fn warnings_that(&self, meant: impl Fn(&Warning) -> bool) -> Vec<Arc<Warning>> {
+        let now = self.0.clock.now();
+        self.read(|state| state.warnings_that(meant, now))
     }
 
     /// The node of that name, if it is present.
@@ -144,6 +169,12 @@ impl ClusterIndex {
     #[must_use]
     pub fn root_owner(&self, pod: &Pod) -> Owner {
         self.read(|state| state.root_owner(pod))
+    }
+
+    /// The end of the way from an object that controls pods, as [`ClusterIndex::root_owner`] goes it from a pod.
+    #[must_use]
+    pub fn root_of(&self, direct: &OwnerRef) -> Owner {
+        self.read(|state| state.root_of(direct))
     }
 
     /// A replica set, present or gone.

@@ -168,6 +168,14 @@ impl Rings {
         fresh.map(|entry| Arc::clone(&entry.warning)).collect()
     }
 
+    /// The warnings about all objects.
+    pub(super) fn all(&self, now: UnixNanos) -> impl Iterator<Item = &Arc<Warning>> {
+        let fresh = self.rings.values().flatten();
+        fresh
+            .filter(move |entry| now.since(entry.at) < KEEP)
+            .map(|entry| &entry.warning)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }

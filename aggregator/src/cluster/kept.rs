@@ -112,12 +112,15 @@ impl<K: Eq + Hash + Clone, V: PartialEq> Table<K, V> {
         Some(&entry.value)
     }
 
+    /// Every present object with its key.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&K, &Arc<V>)> {
+        let present = self.entries.iter().filter(|(_, entry)| entry.gone.is_none());
+        present.map(|(key, entry)| (key, &entry.value))
+    }
+
     /// Every present object.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<V>> {
-        self.entries
-            .values()
-            .filter(|entry| entry.gone.is_none())
-            .map(|entry| &entry.value)
+        self.entries().map(|(_, value)| value)
     }
 
     pub(super) const fn len(&self) -> usize {

@@ -81,6 +81,8 @@ pub struct Job {
     pub owner: Option<Arc<OwnerRef>>,
     /// Why it failed: reason and message of the condition `Failed` or `FailureTarget`.
     pub failed: Option<(Arc<str>, Box<str>)>,
+    /// When that condition became true.
+    pub failed_at: Option<UnixNanos>,
     /// Whether it is complete.
     pub complete: bool,
 }
@@ -109,6 +111,7 @@ impl Job {
             namespace: pool.text(&wire.metadata.namespace),
             name: wire.metadata.name.as_str().into(),
             owner: controller(&wire.metadata, pool),
+            failed_at: failed.and_then(|condition| time(condition.last_transition_time.as_ref())),
             failed: failed.map(|condition| {
                 let reason = pool.text(either(&condition.reason, "Failed"));
                 (reason, bounded(&condition.message, MAX_MESSAGE))

@@ -58,6 +58,8 @@ pub struct Rare {
     pub status_message: Option<Box<str>>,
     /// Reason of the condition `DisruptionTarget`, for example `EvictionByEvictionAPI`.
     pub disruption: Option<Arc<str>>,
+    /// Message of the condition `PodScheduled` while the scheduler finds no node, at most 512 bytes.
+    pub unscheduled: Option<Box<str>>,
     /// Annotation `kubernetes.io/config.hash` or `config.mirror`: the pod is static, and its node knows it by this uid.
     pub static_hash: Option<Box<str>>,
 }
@@ -267,7 +269,13 @@ impl Rare {
         let hash = either(&meta.annotations.config_mirror, &meta.annotations.config_hash);
         let target = |c: &&super::wire::Condition| c.r#type == "DisruptionTarget" && c.status == "True";
         let disruption = wire.status.conditions.iter().find(target);
+        // Source: API reference, `PodCondition`; a pod that is gated waits for somebody, not for a node.
+        let unscheduled = |c: &&super::wire::Condition| {
+            c.r#type == "PodScheduled" && c.status == "False" && c.reason == "Unschedulable"
+        };
+        let unscheduled = wire.status.conditions.iter().find(unscheduled);
         let rare = Self {
+            unscheduled: unscheduled.map(|condition| bounded(&condition.message, MAX_MESSAGE)),
             deletion: time(meta.deletion_timestamp.as_ref()),
             grace_seconds: meta.deletion_grace_period_seconds.unwrap_or(0),
             status_reason: pool.given(&wire.status.reason),

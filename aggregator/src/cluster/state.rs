@@ -17,7 +17,7 @@ use super::{
     kept::Table,
     kind::Kind,
     node::{Namespace, Node},
-    owner::{Job, Owner, ReplicaSet},
+    owner::{Job, Owner, OwnerRef, ReplicaSet},
     pod::Pod,
     pods::{PodTable, PodView},
     pool::Pool,
@@ -254,6 +254,11 @@ impl State {
                 resolved: true,
             };
         };
+        self.root_of(direct)
+    }
+
+    /// Past a replica set or job to what made it.
+    pub(super) fn root_of(&self, direct: &OwnerRef) -> Owner {
         let above = match &*direct.kind {
             "ReplicaSet" => self.replica_sets.get(&direct.uid).map(|set| &set.owner),
             "Job" => self.jobs.get(&direct.uid).map(|job| &job.owner),
@@ -285,13 +290,38 @@ impl State {
         siblings
     }
 
-    /// Every present pod, for tests and for a reader that starts anew.
-    pub(super) fn pods(&self) -> Vec<PodView> {
+    /// The present pods that are meant.
+    pub(super) fn pods_that(&self, meant: impl Fn(&Pod) -> bool) -> Vec<PodView> {
         let view = |pod: &Arc<Pod>| PodView {
             pod: Arc::clone(pod),
             gone: None,
         };
-        self.pods.all().map(view).collect()
+        self.pods.all().filter(|pod| meant(pod)).map(view).collect()
+    }
+
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.all().cloned().collect()
+    }
+
+    pub(super) fn workloads_that(&self, meant: impl Fn(&Workload) -> bool) -> Vec<Arc<Workload>> {
+        self.workloads
+            .all()
+            .filter(|workload| meant(workload))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn jobs_that(&self, meant: impl Fn(&Job) -> bool) -> Vec<(Uid, Arc<Job>)> {
+        let meant = self.jobs.entries().filter(|(_, job)| meant(job));
+        meant.map(|(uid, job)| (uid.clone(), Arc::clone(job))).collect()
+    }
+
+    pub(super) fn warnings_that(&self, meant: impl Fn(&Warning) -> bool, now: UnixNanos) -> Vec<Arc<Warning>> {
+        self.warnings
+            .all(now)
+            .filter(|warning| meant(warning))
+            .cloned()
+            .collect()
     }
 
     /// Everything that is present, as text: two indexes of the same cluster say the same.

@@ -10,14 +10,20 @@ use crate::cluster::{ClusterIndex, ClusterMetrics, Clusters, Found, Kind, WatchS
 
 pub(crate) use super::sample::{container_id, node, pod, replica_set, uid, warning};
 
-/// One cluster `c1` that nothing fills but [`learn`], with its watches open.
-pub(crate) fn clusters() -> Clusters {
+/// The index of a cluster `c1` that nothing fills but [`learn`], with its watches open.
+pub(crate) fn index() -> ClusterIndex {
     let clock: Arc<dyn Clock> = Arc::new(FakeClock::at(NOW));
     let index = ClusterIndex::new("c1", clock, ClusterMetrics::default());
     for kind in Kind::ALL {
         index.announce(kind, None);
         index.heard(kind, None, None);
     }
+    index
+}
+
+/// That cluster with its client, which needs a runtime.
+pub(crate) fn clusters() -> Clusters {
+    let index = index();
     let entry = (Arc::clone(index.name()), (index, Fake::new().client()));
     Clusters(Arc::new(BTreeMap::from([entry])))
 }
