@@ -13,18 +13,19 @@ mod episode;
 mod identity;
 mod latest;
 mod live;
+mod standing;
 mod timers;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use inquest_shared::{
     cause,
     clock::UnixNanos,
-    model::{Discovery, Finding, Incident, IncidentState},
+    model::{Discovery, Finding, Incident, IncidentState, Key},
 };
 use ulid::Ulid;
 
-pub use self::batch::Batch;
+pub use self::{batch::Batch, standing::standing_key};
 use self::{identity::Identity, live::Live};
 use crate::record::{NodeIdentity, Notice, StoredOccurrence};
 
@@ -68,6 +69,14 @@ pub enum Event {
         finding: Finding,
         /// The version in the store, if there is one and [`Batch::recall`] did not show it already.
         known: Option<StoredOccurrence>,
+    },
+    /// These states of a cluster hold at present, and no others. Without news what held goes on to hold: an apiserver that
+    /// is away mends nothing.
+    Standing {
+        /// Name of the cluster.
+        cluster: String,
+        /// Names of the states, as [`standing_key`] makes them.
+        keys: BTreeSet<Key>,
     },
     /// Time passed. Due at [`Engine::next_deadline`]; more often does no harm.
     Tick,
@@ -148,7 +157,7 @@ impl Engine {
         if finding.discovery == Discovery::Lookback {
             return false;
         }
-        match self.live.of(&Identity::of(node, &finding.subject)) {
+        match self.live.of(&Identity::of(node, finding)) {
             Some(incident) if incident.state == IncidentState::Open => incident.announce_at.is_some(),
             _ => cause::alerts(cause::judge(&finding.evidence).cause),
         }

@@ -4,10 +4,12 @@
 
 mod overlay;
 
+use std::collections::BTreeSet;
+
 use inquest_shared::{
     cause,
     clock::UnixNanos,
-    model::{Discovery, Finding, Incident, IncidentState, TransitionKind},
+    model::{Discovery, Finding, FindingKind, Incident, IncidentState, Key, TransitionKind},
 };
 use ulid::Ulid;
 
@@ -18,6 +20,7 @@ use super::{
     counting,
     episode::{self, Entry},
     identity::{self, Identity},
+    standing,
     timers::{self, Passage},
 };
 use crate::record::{NodeIdentity, Notice, StoredOccurrence};
@@ -60,6 +63,7 @@ impl<'a> Batch<'a> {
                 }
                 self.finding(&node, &finding, now, ids);
             }
+            Event::Standing { cluster, keys } => self.standing(&cluster, &keys, now),
             Event::Tick => self.tick(now),
             Event::Rules(rules) => self.change_rules(rules),
         }
@@ -121,6 +125,22 @@ impl<'a> Batch<'a> {
         self.overlay.forget_resolved(|at| at.saturating_add(window) <= now);
     }
 
+    /// What no longer holds stops to keep its incident open; the quiet period begins.
+    fn standing(&mut self, cluster: &str, keys: &BTreeSet<Key>, now: UnixNanos) {
+        let held = |incident: &Incident| incident.cluster == cluster && !incident.standing.is_empty();
+        for id in self.overlay.open_ids() {
+            if !self.overlay.get(id).is_some_and(held) {
+                continue;
+            }
+            let rules = self.rules.clone();
+            self.overlay.edit(id, |incident| {
+                if standing::keep(incident, keys) {
+                    timers::restart(incident, &rules, now);
+                }
+            });
+        }
+    }
+
     fn change_rules(&mut self, rules: Rules) {
         for id in self.overlay.open_ids() {
             self.overlay.edit(id, |incident| {
@@ -162,6 +182,9 @@ impl<'a> Batch<'a> {
             Some(before) => {
                 let mut stored = before.clone();
                 if !stored.finding.merge(finding) {
+                    // Said once more it changes nothing, but that it holds.
+                    let holds = |incident: &mut Incident| standing::note(incident, finding);
+                    stored.incident.into_iter().for_each(|id| self.overlay.edit(id, holds));
                     return;
                 }
                 stored
@@ -209,7 +232,7 @@ impl<'a> Batch<'a> {
         now: UnixNanos,
         ids: &mut dyn FnMut(UnixNanos) -> Ulid,
     ) -> Option<Ulid> {
-        let target = Identity::of(arrival.node, &arrival.finding.subject);
+        let target = Identity::of(arrival.node, arrival.finding);
         if let Some(incident) = self.related(&target, arrival, now) {
             return Some(self.join(incident, arrival, now));
         }
@@ -217,7 +240,9 @@ impl<'a> Batch<'a> {
             return None;
         }
         let target = self.with_room(target, now);
-        let (mut incident, entry) = match self.overlay.holder(&target, &self.rules, now) {
+        let relative = self.relative(&target, arrival, now);
+        let held = relative.or_else(|| self.overlay.holder(&target, &self.rules, now));
+        let (mut incident, entry) = match held {
             Some(held) if held.state == IncidentState::Open => (held, Entry::New),
             Some(mut held) => {
                 episode::reopen(&mut held, arrival, now);
@@ -229,6 +254,30 @@ impl<'a> Batch<'a> {
         let kind = episode::attach(&mut incident, arrival, entry, &self.rules, now);
         self.put(incident, kind);
         Some(id)
+    }
+
+    /// The open incident of the same trouble under another name: a workload that does not get on, and the container that keeps
+    /// it from it, are one incident whichever was seen first.
+    fn relative(&mut self, target: &Identity, arrival: &Arrival<'_>, now: UnixNanos) -> Option<Incident> {
+        let is_open = |incident: &&Incident| incident.state == IncidentState::Open;
+        if self
+            .overlay
+            .find(target, &self.rules, now)
+            .is_some_and(|held| is_open(&held))
+        {
+            return None;
+        }
+        let cause = arrival.verdict.cause;
+        let id = if !target.workload.container.is_empty() {
+            let whole = self.overlay.find(&target.whole(), &self.rules, now).filter(is_open);
+            whole.filter(|whole| cause::more_specific(cause, whole.cause))?.id
+        } else if arrival.finding.kind == FindingKind::Report {
+            let explains = |held: &Incident| held.cause == cause || cause::more_specific(held.cause, cause);
+            self.overlay.open_of_owner(target).find(|held| explains(held))?.id
+        } else {
+            return None;
+        };
+        self.overlay.take(id)
     }
 
     /// An incident that has part of this event already: a kill that this exit cites, or the exit that cites this kill.
@@ -245,7 +294,7 @@ impl<'a> Batch<'a> {
             (!counting::is_further(held, arrival.finding)).then_some(held.id)
         });
         let id = id.or_else(|| {
-            let lost = target.workload.container.is_empty();
+            let lost = target.workload.container.is_empty() && arrival.finding.kind != FindingKind::Report;
             lost.then(|| self.overlay.citing(arrival.node, key)).flatten()
         });
         self.overlay.take(id?)
@@ -267,7 +316,7 @@ impl<'a> Batch<'a> {
     /// incident of the workload if there is one (the younger is closed and points to it), else by giving the incident
     /// its true subject. Returns the incident to go on with, and whether it is another one.
     fn rehome(&mut self, mut incident: Incident, arrival: &Arrival<'_>, now: UnixNanos) -> (Incident, bool) {
-        let target = Identity::of(arrival.node, &arrival.finding.subject);
+        let target = Identity::of(arrival.node, arrival.finding);
         if identity::is_node(&target.workload) || !identity::may_move(&incident) {
             return (incident, false);
         }

@@ -18,7 +18,7 @@ pub(super) fn is_further(incident: &Incident, finding: &Finding) -> bool {
             .counted
             .iter()
             .any(|kill| !kill.cited && finding.cites.contains(&kill.key)),
-        FindingKind::Kill | FindingKind::UnexplainedKills => !remembers(incident, finding.key),
+        FindingKind::Kill | FindingKind::UnexplainedKills | FindingKind::Report => !remembers(incident, finding.key),
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) fn count(incident: &mut Incident, finding: &Finding) {
             incident.occurrences = incident.occurrences.saturating_add(1);
             cite(incident, finding);
         }
-        FindingKind::Kill | FindingKind::UnexplainedKills => {
+        FindingKind::Kill | FindingKind::UnexplainedKills | FindingKind::Report => {
             if !remembers(incident, finding.key) {
                 incident.occurrences = incident.occurrences.saturating_add(1);
                 remember(
@@ -75,7 +75,7 @@ pub(super) fn cite(incident: &mut Incident, exit: &Finding) {
 pub(super) fn uncount(incident: &mut Incident, arrival: &Arrival<'_>) {
     let counts = match arrival.finding.kind {
         FindingKind::Exit => true,
-        FindingKind::Kill | FindingKind::UnexplainedKills => incident
+        FindingKind::Kill | FindingKind::UnexplainedKills | FindingKind::Report => incident
             .counted
             .iter()
             .any(|kill| kill.key == arrival.finding.key && !kill.cited),

@@ -10,11 +10,11 @@ use std::{
 use inquest_shared::{
     cause,
     clock::UnixNanos,
-    model::{Incident, IncidentState, MAX_NAMES, Names, Severity, TransitionKind, Verdict},
+    model::{FindingKind, Incident, IncidentState, MAX_NAMES, Names, Severity, TransitionKind, Verdict},
 };
 use ulid::Ulid;
 
-use super::{Rules, arrival::Arrival, causes, counting, identity::Identity, latest, live, timers};
+use super::{Rules, arrival::Arrival, causes, counting, identity::Identity, latest, live, standing, timers};
 
 /// Occurrences at which people are told again.
 const MILESTONES: [u64; 5] = [3, 10, 50, 250, 1000];
@@ -64,6 +64,7 @@ pub(super) fn open(identity: &Identity, arrival: &Arrival<'_>, id: Ulid, now: Un
         counted: Vec::new(),
         looping: false,
         announce_at: Some(now.saturating_add(cause::settle(verdict.cause))),
+        standing: BTreeSet::new(),
     }
 }
 
@@ -93,6 +94,7 @@ pub(super) fn attach(
 ) -> Option<TransitionKind> {
     let (occurrences, severity) = (incident.occurrences, incident.severity);
     tally(incident, arrival, entry);
+    standing::note(incident, arrival.finding);
     if entry == Entry::Begins {
         timers::restart(incident, rules, now);
     } else if incident.occurrences > occurrences {
@@ -115,6 +117,10 @@ pub(super) fn attach(
         return definite.then(|| announce(incident, verdict));
     }
     let kind = further_notice(incident, reclassified, severity, occurrences)?;
+    // One more pod in the same state is no new news, as one more crash is.
+    if kind == TransitionKind::Milestone && arrival.finding.kind == FindingKind::Report {
+        return None;
+    }
     tell(incident, kind);
     Some(kind)
 }

@@ -1,10 +1,10 @@
-//! What an incident is about: one container of one workload in one cluster, or a node.
+//! What an incident is about: one container of one workload in one cluster, a workload as a whole, or a node.
 //!
 //! Owns identities and fingerprints. Must not know when incidents open or close.
 
 use inquest_shared::{
     cause,
-    model::{Cause, EvidenceSet, Incident, IncidentState, Key, Owner, Subject, Workload},
+    model::{Cause, EvidenceSet, Finding, FindingKind, Incident, IncidentState, Key, Owner, Subject, Workload},
 };
 
 use crate::record::NodeIdentity;
@@ -26,9 +26,11 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The identity of a subject; one whose container is unknown belongs to its node.
-    pub(super) fn of(node: &NodeIdentity, subject: &Subject) -> Self {
-        let workload = if subject.container.is_empty() {
+    /// The identity of a finding's subject. An end whose container is unknown belongs to its node; what the apiserver
+    /// reports without a container is about the workload as a whole.
+    pub(super) fn of(node: &NodeIdentity, finding: &Finding) -> Self {
+        let subject = &finding.subject;
+        let workload = if subject.container.is_empty() && finding.kind != FindingKind::Report {
             Workload {
                 owner: owner(NODE, &node.name),
                 ..Workload::default()
@@ -44,6 +46,20 @@ impl Identity {
             cluster: node.cluster.clone(),
             workload,
         }
+    }
+
+    /// The workload as a whole.
+    pub(super) fn whole(&self) -> Self {
+        let mut whole = self.clone();
+        whole.workload.container.clear();
+        whole
+    }
+
+    /// Names the workload as a whole, in 16 bytes.
+    pub(super) fn owner_key(&self) -> Key {
+        let Workload { namespace, owner, .. } = &self.workload;
+        let parts = [&self.cluster, namespace, &owner.kind, &owner.name];
+        Key::of(b"owner", &parts.map(|part| part.as_bytes()))
     }
 
     /// Shared by the workloads of a namespace that has too many open incidents.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Incident, IncidentState},
+    model::{Incident, IncidentState, Key},
 };
 use ulid::Ulid;
 
@@ -45,6 +45,8 @@ fn is_live(incident: &Incident) -> bool {
 pub(super) struct Live {
     incidents: HashMap<Ulid, Incident>,
     by_identity: HashMap<Identity, Ulid>,
+    /// By the workload as a whole.
+    by_owner: BTreeSet<(Key, Ulid)>,
     open_in: HashMap<Place, usize>,
     open: usize,
     timers: BTreeSet<(UnixNanos, Ulid)>,
@@ -77,6 +79,7 @@ impl Live {
             self.resolved.insert((at, incident.id));
         }
         let identity = identity(&incident);
+        self.by_owner.insert((identity.owner_key(), incident.id));
         if self.of(&identity).is_none_or(|held| rank(held) <= rank(&incident)) {
             self.by_identity.insert(identity, incident.id);
         }
@@ -98,6 +101,7 @@ impl Live {
             self.resolved.remove(&(at, id));
         }
         let identity = identity(&incident);
+        self.by_owner.remove(&(identity.owner_key(), id));
         if self.by_identity.get(&identity) == Some(&id) {
             self.by_identity.remove(&identity);
         }
@@ -132,6 +136,13 @@ impl Live {
     /// By identity: the open one, else the newest that resolved.
     pub(super) fn of(&self, identity: &Identity) -> Option<&Incident> {
         self.by_identity.get(identity).and_then(|id| self.incidents.get(id))
+    }
+
+    /// Those of a workload and of its containers, the oldest first.
+    pub(super) fn of_owner(&self, of: &Identity) -> impl Iterator<Item = Ulid> {
+        let key = of.owner_key();
+        let range = (key, Ulid::nil())..=(key, Ulid(u128::MAX));
+        self.by_owner.range(range).map(|(_, id)| *id)
     }
 
     /// All.

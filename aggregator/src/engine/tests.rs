@@ -3,6 +3,7 @@
 mod lifecycle;
 mod limits;
 mod order;
+mod standing;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -91,7 +91,10 @@ pub(super) fn quiet_period(rules: &Rules, gaps: &[i64]) -> Duration {
 /// When an open incident wants a tick.
 pub(super) fn due(incident: &Incident) -> Option<UnixNanos> {
     match incident.state {
-        IncidentState::Open => Some(incident.announce_at.unwrap_or(incident.quiet_until)),
+        IncidentState::Open if incident.standing.is_empty() => {
+            Some(incident.announce_at.unwrap_or(incident.quiet_until))
+        }
+        IncidentState::Open => incident.announce_at,
         IncidentState::Resolved => None,
     }
 }

@@ -1,7 +1,7 @@
 //! One batch: findings and stored versions in, changes out. No input or output.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -19,6 +19,16 @@ const BUDGET: Duration = Duration::from_millis(5);
 
 /// Primary key of a finding.
 pub(super) type PrimaryKey = (NodeIdentity, Key);
+
+/// States that hold at present, by cluster.
+pub type Standing = BTreeMap<String, BTreeSet<Key>>;
+
+/// What the engine is to learn with a batch, beside findings.
+#[derive(Debug, Clone, Default)]
+pub(super) struct News {
+    pub rules: Option<Rules>,
+    pub standing: Standing,
+}
 
 /// What a batch did.
 pub(super) struct Folded {
@@ -50,7 +60,7 @@ pub(super) fn fold(
     engine: &Engine,
     work: &[Item],
     stored: Vec<StoredOccurrence>,
-    rules: Option<Rules>,
+    news: News,
     now: UnixNanos,
     ids: &mut Ids,
 ) -> Folded {
@@ -59,7 +69,7 @@ pub(super) fn fold(
     // By node uid: the name of a node may change under the same identity.
     let mut seen: BTreeSet<(String, Key)> = stored.iter().map(|s| (s.node.uid.clone(), s.finding.key)).collect();
     stored.into_iter().for_each(|version| batch.recall(version));
-    if let Some(rules) = rules {
+    if let Some(rules) = news.rules {
         batch.fold(Event::Rules(rules), now, ids);
     }
     let (mut taken, mut fresh) = (0_usize, 0_usize);
@@ -71,6 +81,9 @@ pub(super) fn fold(
         fresh = fresh.saturating_add(usize::from(seen.insert((item.node.uid.clone(), finding.key))));
         batch.arrive(&item.node, finding, now, ids);
         taken = taken.saturating_add(1);
+    }
+    for (cluster, keys) in news.standing {
+        batch.fold(Event::Standing { cluster, keys }, now, ids);
     }
     batch.fold(Event::Tick, now, ids);
     Folded {

@@ -72,6 +72,7 @@ impl<S: Store> Bench<S> {
         let parts = Parts {
             store: Arc::clone(&store) as _,
             rules: rules_seen,
+            standing: watch::channel(Default::default()).1,
             planner: Box::new(ToPeople),
             handover: Arc::clone(&handed) as _,
             clock: Arc::new(clock.clone()),

@@ -18,8 +18,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Handover, Ids, Intake, PipelineMetrics, Planner, Submission,
-    fold::{Folded, Part, fold, keys_of, parts_of},
+    Handover, Ids, Intake, PipelineMetrics, Planner, Standing, Submission,
+    fold::{Folded, News, Part, fold, keys_of, parts_of},
     intake::Budget,
     lanes::{BATCH, Item, Lanes},
     metrics::{Outcome, whole},
@@ -46,6 +46,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Rules of the engine; a change takes effect with the next batch.
     pub rules: watch::Receiver<Rules>,
+    /// States that the apiservers know and that hold at present. Each news is the whole truth about its clusters.
+    pub standing: watch::Receiver<Standing>,
     /// Whom to tell.
     pub planner: Box<dyn Planner>,
     /// Who sends.
@@ -73,8 +75,8 @@ pub struct Pipeline {
     /// How many findings fit into one batch's time, by the last one that did not; what is taken beyond it is read from
     /// the store for nothing.
     fits: usize,
-    /// Rules that the engine does not have yet; taken with the next commit.
-    new_rules: Option<Rules>,
+    /// What the engine does not have yet; taken with the next commit.
+    news: News,
 }
 
 /// Where a batch failed.
@@ -104,7 +106,7 @@ impl Pipeline {
             backoff,
             one_by_one: 0,
             fits: BATCH,
-            new_rules: None,
+            news: News::default(),
         };
         Ok((pipeline, intake))
     }
@@ -140,6 +142,7 @@ impl Pipeline {
                 },
                 () = sleep(nap) => {}
                 Ok(()) = self.parts.rules.changed() => self.parts.rules.mark_changed(),
+                Ok(()) = self.parts.standing.changed() => self.parts.standing.mark_changed(),
             }
         }
         self.take_waiting();
@@ -153,7 +156,10 @@ impl Pipeline {
 
     fn take_waiting(&mut self) {
         if self.parts.rules.has_changed().unwrap_or(false) {
-            self.new_rules = Some(self.parts.rules.borrow_and_update().clone());
+            self.news.rules = Some(self.parts.rules.borrow_and_update().clone());
+        }
+        if self.parts.standing.has_changed().unwrap_or(false) {
+            self.news.standing = self.parts.standing.borrow_and_update().clone();
         }
         while !self.lanes.is_full() {
             let Ok(submission) = self.intake.try_recv() else { break };
@@ -215,12 +221,12 @@ impl Pipeline {
             self.parts.store.findings(&keys).await.map_err(Failed::Reading)?
         };
         let now = self.parts.clock.now();
-        let rules = self.new_rules.clone();
+        let news = self.news.clone();
         let Folded {
             mut delta,
             taken,
             fresh,
-        } = fold(&self.engine, work, stored, rules, now, &mut self.parts.ids);
+        } = fold(&self.engine, work, stored, news, now, &mut self.parts.ids);
         let settled = work.get(..taken).unwrap_or(work);
         let groups = parts_of(settled);
         let mut commit = self.commit_of(&mut delta, &groups, now);
@@ -237,7 +243,7 @@ impl Pipeline {
             failpoint::reach(Point::HandedOver);
         }
         delta.incidents = commit.incidents;
-        self.new_rules = None;
+        self.news = News::default();
         self.settled(&delta, &groups, taken, fresh);
         self.remembered.add(settled.iter().map(|item| item.received.digest));
         Ok(taken)
@@ -334,7 +340,7 @@ impl Pipeline {
             match load(&mut self.parts).await {
                 Ok(engine) => {
                     self.engine = engine;
-                    self.new_rules = None;
+                    self.news.rules = None;
                     self.parts.handover.look_in_store();
                     return Ok(());
                 }

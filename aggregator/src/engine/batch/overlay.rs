@@ -143,6 +143,15 @@ impl<'a> Overlay<'a> {
         of_batch.filter(fits).or_else(|| committed().filter(fits))
     }
 
+    /// The open incidents of a workload and of its containers, the oldest first.
+    pub(super) fn open_of_owner<'b>(&'b self, whole: &'b Identity) -> impl Iterator<Item = &'b Incident> {
+        let committed = self.base.of_owner(whole);
+        let ids: BTreeSet<Ulid> = committed.chain(self.incidents.keys().copied()).collect();
+        ids.into_iter()
+            .filter_map(|id| self.get(id))
+            .filter(|incident| incident.state == IncidentState::Open && live::identity(incident).whole() == *whole)
+    }
+
     /// [`Overlay::find`] and [`Overlay::take`].
     pub(super) fn holder(&mut self, identity: &Identity, rules: &Rules, now: UnixNanos) -> Option<Incident> {
         let id = self.find(identity, rules, now)?.id;

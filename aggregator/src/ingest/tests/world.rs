@@ -104,6 +104,7 @@ impl World {
         let parts = Parts {
             store: Arc::clone(&store),
             rules: rules_seen,
+            standing: watch::channel(Default::default()).1,
             planner: Box::new(ToPeople),
             handover: Arc::new(Handed::default()),
             clock: Arc::new(SystemClock),
