@@ -16,3 +16,4 @@ pub mod record;
 pub mod retention;
 pub mod run;
 pub mod store;
+pub mod survey;

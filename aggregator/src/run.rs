@@ -29,11 +29,12 @@ use crate::{
     door::{Door, DoorMetrics, Limits, connections_within},
     ingest::{self, Authority, Ingest, IngestMetrics, Nodes, NodesMetrics},
     notify::{self, Surroundings},
-    pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner},
+    pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner, Standing},
     reconfigure::{Live, rules},
     record::{Notice, OutboxRow},
     retention::{Keep, Retention, RetentionMetrics},
     store::{SqliteStore, Store, Watched, keep_watch},
+    survey::{Survey, SurveyMetrics},
 };
 
 /// Time for a clean stop, below the 30 s that Kubernetes gives.
@@ -167,9 +168,11 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
         rules: watch::Sender::new(rules(&parts.config.engine)),
         keep: watch::Sender::new(Keep::of(&parts.config)),
     };
-    let intake = start_pipeline(parts, &writer, &live).await?;
+    let standing = watch::Sender::default();
+    let intake = start_pipeline(parts, &writer, &live, &standing).await?;
     start_api(parts, &doors, listeners.api, &intake);
     let correlation = start_watches(parts, &watches, &intake);
+    start_survey(parts, &watches, intake.clone(), standing);
     start_ingest(parts, &doors, &house, listeners.ingest, (intake, correlation))?;
     start_housekeeping(parts, &house, live.keep.subscribe());
     start_reload(parts, &house, reload, live);
@@ -196,10 +199,16 @@ fn start_dispatcher(parts: &Parts, surroundings: &Surroundings, stage: &Stage) -
     Ok(dispatcher)
 }
 
-async fn start_pipeline(parts: &Parts, stage: &Stage, live: &Live) -> anyhow::Result<Intake> {
+async fn start_pipeline(
+    parts: &Parts,
+    stage: &Stage,
+    live: &Live,
+    standing: &watch::Sender<Standing>,
+) -> anyhow::Result<Intake> {
     let (pipeline, intake) = Pipeline::start(pipeline::Parts {
         store: Arc::clone(&parts.store),
         rules: live.rules.subscribe(),
+        standing: standing.subscribe(),
         planner: Box::new(RoutePlanner(live.routes.subscribe())),
         handover: Arc::new(live.dispatcher.clone()),
         clock: Arc::clone(&parts.clock),
@@ -301,6 +310,23 @@ fn start_watches(parts: &Parts, stage: &Stage, intake: &Intake) -> Correlation {
         |(correlation, intake), token| keep_correlating(correlation, intake, token),
     );
     correlation
+}
+
+/// Tells what the apiservers know and no node sees.
+fn start_survey(parts: &Parts, stage: &Stage, intake: Intake, standing: watch::Sender<Standing>) {
+    let survey = Survey {
+        clusters: parts.clusters.clone(),
+        nodes: parts.nodes.clone(),
+        patience: parts.config.report_after.get(),
+        intake,
+        standing,
+        clock: Arc::clone(&parts.clock),
+        metrics: SurveyMetrics::new(&parts.registry),
+    };
+    stage.spawn_with("survey", survey, |survey, token| async move {
+        survey.run(token).await;
+        Ok(())
+    });
 }
 
 fn start_housekeeping(parts: &Parts, stage: &Stage, keep: watch::Receiver<Keep>) {

@@ -3,6 +3,7 @@
 mod leftovers;
 mod outage;
 mod product;
+mod states;
 
 use anyhow::{Context as _, Result};
 use inquest_tests::{

@@ -24,6 +24,9 @@ pub struct AggregatorConfig {
     pub clusters: Vec<ClusterConfig>,
     /// `watch.namespaces`: what is watched. Default: all.
     pub namespaces: Vec<String>,
+    /// `watch.report_after`: how long a pod must fail to start, or a node must be unwell, before people are told. Images are
+    /// given twice as long. Default 1 min.
+    pub report_after: ConfigDuration,
     /// `listen.*`: addresses.
     pub listen: Listen,
     /// `data_dir`: folder of the database and the certificate authority. Default
@@ -110,11 +113,13 @@ impl Schema for AggregatorConfig {
                 at_least(s, "max_bytes", ByteSize::mib(8 * 1024), &ByteSize::mib(16)),
             )
         });
+        let (namespaces, report_after) = section.section("watch", cluster::watch);
         Self {
             cluster_name,
             kubernetes: section.section("kubernetes", |s| s.value("enabled", KubernetesEnabled::Auto)),
             clusters: cluster::others(section),
-            namespaces: section.section("watch", cluster::namespaces),
+            namespaces,
+            report_after,
             listen,
             sqlite_path: section.section("store", |s| s.section("sqlite", |s| s.value("path", database))),
             tls: section.section("tls", |s| TlsConfig {

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use super::ConfigDuration;
 use super::Section;
 use super::describe::Form;
 use super::problem::quote;
@@ -95,8 +96,7 @@ pub(super) fn others(section: &mut Section<'_, '_>) -> Vec<ClusterConfig> {
     given.unwrap_or_default()
 }
 
-/// Reads `watch.namespaces`.
-pub(super) fn namespaces(section: &mut Section<'_, '_>) -> Vec<String> {
+fn namespaces(section: &mut Section<'_, '_>) -> Vec<String> {
     let names = section.list("namespaces", Vec::<String>::new());
     let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
     for name in &names {
@@ -106,6 +106,14 @@ pub(super) fn namespaces(section: &mut Section<'_, '_>) -> Vec<String> {
         }
     }
     names
+}
+
+/// Reads `watch`: the namespaces, and how long trouble lasts before it is told.
+pub(super) fn watch(section: &mut Section<'_, '_>) -> (Vec<String>, ConfigDuration) {
+    (
+        namespaces(section),
+        section.value("report_after", ConfigDuration::from_secs(60)),
+    )
 }
 
 #[cfg(test)]

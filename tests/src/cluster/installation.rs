@@ -24,6 +24,9 @@ const BETWEEN: Duration = Duration::from_millis(300);
 /// A debug build takes more memory than what ships.
 const DEBUG_MEMORY: &str = "128Mi";
 
+/// How long trouble that only the apiserver knows lasts before it is told, for tests that do not wait for minutes.
+const REPORT_AFTER: &str = "3s";
+
 /// The product, installed once for each test process.
 #[derive(Debug, Clone, Copy)]
 pub struct Installation<'a>(&'a Cluster);
@@ -146,6 +149,9 @@ fn overlay(agent: &str, aggregator: &str, scope: &str) -> Value {
             ])),
             patch("Deployment", "inquest-aggregator", json!([
                 {"op": "replace", "path": "/spec/template/spec/volumes/1", "value": {"name": "data", "emptyDir": {}}},
+                {"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [
+                    {"name": "INQUEST_WATCH_REPORT_AFTER", "value": REPORT_AFTER},
+                ]},
             ])),
             {"patch": json!({
                 "apiVersion": "v1",

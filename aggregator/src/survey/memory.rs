@@ -1,0 +1,162 @@
+//! What was seen, since when, and what was told of it. Pure.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use inquest_shared::{
+    clock::UnixNanos,
+    model::{Discovery, Key, ReportKind},
+};
+
+use super::{
+    DETECTORS,
+    sight::{Sight, Told},
+};
+use crate::cluster::{Node, Uid};
+
+/// States kept of one cluster; further ones are not told and counted.
+const MOST: usize = 10_000;
+/// A state that is not seen for this long has ended. The kubelet leaves some for a moment while it tries again.
+const LINGER: Duration = Duration::from_secs(20);
+/// After a start, what cannot be seen counts as not there only this late.
+const BLIND: Duration = Duration::from_secs(300);
+/// What is over and was seen by the first look is news only if it happened this shortly before.
+const FRESH: Duration = Duration::from_secs(120);
+
+/// The states of one cluster.
+#[derive(Debug)]
+pub(super) struct Memory {
+    started: UnixNanos,
+    patience: Duration,
+    seen: HashMap<Key, Seen>,
+    /// Which detectors have looked at least once.
+    looked: BTreeSet<usize>,
+    /// States that found no room in the last look of each detector.
+    left_out: HashMap<usize, u64>,
+    /// Boot id of each node.
+    boots: HashMap<Uid, Box<str>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    detector: usize,
+    sight: Sight,
+    first: UnixNanos,
+    last: UnixNanos,
+    /// Seen by the first look of its detector.
+    old: bool,
+    told: bool,
+}
+
+impl Memory {
+    /// Nothing was seen yet.
+    pub(super) fn new(started: UnixNanos, patience: Duration) -> Self {
+        Self {
+            started,
+            patience,
+            seen: HashMap::new(),
+            looked: BTreeSet::new(),
+            left_out: HashMap::new(),
+            boots: HashMap::new(),
+        }
+    }
+
+    /// Takes the nodes as they are now; returns those with another boot id than before.
+    pub(super) fn restarted(&mut self, nodes: Vec<Arc<Node>>) -> Vec<Arc<Node>> {
+        let known = nodes.iter().map(|node| (node.uid.clone(), node.boot_id.clone()));
+        let before = std::mem::replace(&mut self.boots, known.collect());
+        let is_other = |node: &Arc<Node>| before.get(&node.uid).is_some_and(|boot| *boot != node.boot_id);
+        nodes.into_iter().filter(is_other).collect()
+    }
+
+    /// Takes what a detector sees now: all of it.
+    pub(super) fn see(&mut self, detector: usize, sights: Vec<Sight>, now: UnixNanos) {
+        let old = self.looked.insert(detector);
+        let mut left_out = 0_u64;
+        for sight in sights {
+            let key = sight.key();
+            if let Some(seen) = self.seen.get_mut(&key) {
+                (seen.last, seen.sight) = (now, sight);
+            } else if self.seen.len() < MOST {
+                let first = now;
+                let seen = Seen {
+                    detector,
+                    sight,
+                    first,
+                    last: now,
+                    old,
+                    told: false,
+                };
+                self.seen.insert(key, seen);
+            } else {
+                left_out = left_out.saturating_add(1);
+            }
+        }
+        self.left_out.insert(detector, left_out);
+        self.seen
+            .retain(|_, seen| seen.detector != detector || now.since(seen.last) < LINGER);
+    }
+
+    /// What has lasted for long enough and was not told yet.
+    pub(super) fn due(&mut self, cluster: &str, now: UnixNanos) -> Vec<Told> {
+        let patience = self.patience;
+        let due = self.seen.values_mut().filter(|seen| {
+            let waits = hold(seen.sight.report.kind, patience);
+            !seen.told && seen.last == now && now.since(seen.first) >= waits
+        });
+        due.map(|seen| {
+            seen.told = true;
+            let discovery = seen.discovery();
+            seen.sight.clone().told(cluster, discovery, seen.first)
+        })
+        .collect()
+    }
+
+    /// Names of the states that hold; `None` as long as that cannot be known.
+    pub(super) fn standing(&self, now: UnixNanos) -> Option<BTreeSet<Key>> {
+        let known = self.looked.len() == DETECTORS.len() || now.since(self.started) > BLIND;
+        (known && self.left_out() == 0).then(|| self.seen.values().filter_map(|seen| seen.sight.standing()).collect())
+    }
+
+    /// How many states are there.
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// How many found no room.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.values().sum()
+    }
+}
+
+impl Seen {
+    /// A job that failed last week is no news to whoever installs this today; an image that is missing since then is.
+    fn discovery(&self) -> Discovery {
+        let recent = self.sight.report.since.is_some_and(|at| self.first.since(at) < FRESH);
+        match (self.old, self.sight.report.kind.lasts() || recent) {
+            (true, true) => Discovery::Recovered,
+            (true, false) => Discovery::Lookback,
+            (false, _) => Discovery::Live,
+        }
+    }
+}
+
+/// How long a state must last. Pulls of images often fail for a moment; what a deadline or a controller has judged needs no
+/// further wait, but that the evicted container's own end comes first.
+fn hold(kind: ReportKind, patience: Duration) -> Duration {
+    match kind {
+        ReportKind::Image => patience.saturating_mul(2),
+        ReportKind::Config
+        | ReportKind::Start
+        | ReportKind::Unscheduled
+        | ReportKind::Mount
+        | ReportKind::Creation
+        | ReportKind::NodeCondition
+        | ReportKind::AgentSilent => patience,
+        ReportKind::NodeSilent | ReportKind::Eviction => Duration::from_secs(5),
+        ReportKind::Hook | ReportKind::Rollout | ReportKind::Job | ReportKind::NodeReboot => Duration::ZERO,
+    }
+}
