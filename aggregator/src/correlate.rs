@@ -4,6 +4,7 @@
 //! Must not know the engine, the store or transports. Nothing here waits for an apiserver: what is not known is not added.
 
 mod context;
+mod events;
 mod follow;
 mod metrics;
 #[cfg(test)]
@@ -152,8 +153,7 @@ fn add(index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Resu
         };
         finding.subject.owner_confirmed = true;
     }
-    let end = finding.evidence.exit().map(|exit| exit.finished_at);
-    let (at, said) = context::context_of(index, &pod, &finding.subject.container, end);
+    let (at, said) = context::context_of(index, &pod, finding);
     let context = PodContext { current, ..said };
     // A pod of which there is nothing to say needs no evidence, unless it was said that nothing could be asked.
     let silent = context

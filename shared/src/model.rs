@@ -22,7 +22,7 @@ pub use incident::{
     Names, Occurrence, TransitionKind, Workload,
 };
 pub use key::{BadKey, Key};
-pub use pod_context::{PodContext, ProbeFailure, ProbeKind};
+pub use pod_context::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns};
 pub use report::{Report, ReportKind};
 pub use subject::{MAX_NAME_BYTES, Owner, Subject, clean_name, guess_owner};
 pub use untrusted::Untrusted;

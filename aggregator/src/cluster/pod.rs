@@ -43,6 +43,8 @@ pub struct Pod {
     pub phase: Phase,
     /// Condition `Ready`.
     pub ready: bool,
+    /// `terminationGracePeriodSeconds`; a longer one than 18 hours counts as that.
+    pub grace_seconds: u16,
 }
 
 /// What few pods have.
@@ -248,8 +250,15 @@ impl Pod {
             rare: Rare::read(wire, meta, pool),
             phase: Phase::read(&wire.status.phase),
             ready: ready.is_some_and(|condition| condition.status == "True"),
+            grace_seconds: spec_grace(wire.spec.termination_grace_period_seconds),
         }
     }
+}
+
+/// Source: kubernetes.io, "Pod Lifecycle", Termination of Pods: 30 s where the pod names none.
+fn spec_grace(given: Option<i64>) -> u16 {
+    let seconds = given.unwrap_or(30).max(0);
+    u16::try_from(seconds).unwrap_or(u16::MAX)
 }
 
 impl Phase {

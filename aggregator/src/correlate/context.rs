@@ -1,18 +1,21 @@
 //! The apiserver's word on a pod, read from the index.
 
+use std::{sync::Arc, time::Duration};
+
 use inquest_shared::{
     clock::UnixNanos,
-    model::{PodContext, ProbeFailure, ProbeKind, Untrusted},
+    model::{Finding, PodContext, ProbeFailure, ProbeKind, Reruns, RuntimeExit, Untrusted},
 };
 
-use crate::cluster::{ClusterIndex, Pod, Rare, Uid, Warning};
+use super::events;
+use crate::cluster::{ClusterIndex, Pod, Rare, RestartPolicy, Uid, Warning};
 
 /// Longest text taken over; the index keeps at most this much.
 const MAX_TEXT: usize = 512;
 /// An event of a probe may be stamped this much later than the end that it led to.
 const CLOCKS_S: u64 = 2;
-/// Grace period of a pod that names none. Source: kubernetes.io, "Pod Lifecycle", Termination of Pods.
-const DEFAULT_GRACE_S: u32 = 30;
+/// The apiserver's times are whole seconds, so an end is the same one within that.
+const SECOND: Duration = Duration::from_secs(1);
 /// How the kubelet's event `Unhealthy` begins. Source: kubernetes `pkg/kubelet/prober`.
 const PROBES: &[(&str, ProbeKind)] = &[
     ("Liveness probe ", ProbeKind::Liveness),
@@ -20,18 +23,20 @@ const PROBES: &[(&str, ProbeKind)] = &[
 ];
 
 /// What may explain the end of a container of this pod, with the time of the newest fact.
-pub(super) fn context_of(
-    index: &ClusterIndex,
-    pod: &Pod,
-    container: &str,
-    end: Option<UnixNanos>,
-) -> (UnixNanos, PodContext) {
+pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding) -> (UnixNanos, PodContext) {
+    let (container, exit) = (&finding.subject.container, finding.evidence.exit());
+    let end = exit.map(|exit| exit.finished_at);
+    let warnings = index.events_of(&object_of(pod));
     let mut context = PodContext {
-        probe: end.and_then(|end| last_probe(index, pod, container, end)),
+        probe: end.and_then(|end| last_probe(&warnings, container, end)),
+        reruns: exit
+            .filter(|exit| exit.exit_code == 0)
+            .and_then(|exit| reruns(pod, finding, exit)),
+        events: events::newest(&warnings, finding.observed_at),
         ..PodContext::default()
     };
     if context.probe.is_some() {
-        context.grace_seconds = DEFAULT_GRACE_S;
+        context.grace_seconds = u32::from(pod.grace_seconds);
     }
     if let Some(rare) = pod.rare.as_deref().filter(|rare| !is_quiet(rare)) {
         let text = |text: Option<&str>| Untrusted::bounded(text.unwrap_or_default(), MAX_TEXT);
@@ -52,14 +57,32 @@ fn is_quiet(rare: &Rare) -> bool {
     rare.deletion.is_none() && rare.disruption.is_none() && rare.status_reason.is_none()
 }
 
-/// The failure of a probe that came last before the end. The kubelet names a static pod by its hash.
-fn last_probe(index: &ClusterIndex, pod: &Pod, container: &str, end: UnixNanos) -> Option<ProbeFailure> {
+/// The kubelet names a static pod by its hash.
+fn object_of(pod: &Pod) -> Uid {
     let hash = pod.rare.as_deref().and_then(|rare| rare.static_hash.as_deref());
-    let object = hash.map_or_else(|| pod.uid.clone(), Uid::parse);
+    hash.map_or_else(|| pod.uid.clone(), Uid::parse)
+}
+
+/// How a container that ended is run. The node knows of a restart before the apiserver does.
+fn reruns(pod: &Pod, finding: &Finding, exit: &RuntimeExit) -> Option<Reruns> {
+    let container = pod.container(&finding.subject.container)?;
+    let trouble = container.trouble.as_deref();
+    let ends = trouble
+        .into_iter()
+        .flat_map(|trouble| [&trouble.last, &trouble.terminated]);
+    let before = ends.flatten().filter_map(|end| end.finished);
+    Some(Reruns {
+        always: container.spec.restart == RestartPolicy::Always,
+        restarts: container.restarts.max(finding.subject.attempt),
+        previous_end: before.filter(|at| at.saturating_add(SECOND) < exit.finished_at).max(),
+    })
+}
+
+/// The failure of a probe that came last before the end.
+fn last_probe(warnings: &[Arc<Warning>], container: &str, end: UnixNanos) -> Option<ProbeFailure> {
     let part = format!("{{{container}}}");
-    let latest = end.saturating_add(std::time::Duration::from_secs(CLOCKS_S));
-    let events = index.events_of(&object);
-    let of_container = events
+    let latest = end.saturating_add(Duration::from_secs(CLOCKS_S));
+    let of_container = warnings
         .iter()
         .filter(|event| event.reason.as_ref() == "Unhealthy" && event.part.ends_with(&part));
     of_container

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use super::{exit_code::Signal, facts::Facts};
-use crate::model::{PodContext, ProbeFailure, ProbeKind};
+use crate::model::{PodContext, ProbeFailure, ProbeKind, Reruns};
 
 /// Times of the apiserver are whole seconds, and its clock is not the node's.
 const CLOCKS: Duration = Duration::from_secs(2);
 /// From the last failure of a probe to the order to stop the container; the kubelet's workers take that long at most when
 /// it is busy.
 const PROBE_LAG: Duration = Duration::from_secs(10);
+/// A program that ends well once or twice may have had a reason; the third time it is a loop.
+const LOOP_RESTARTS: u32 = 2;
+/// What ends once a day is a schedule of its own. The kubelet's back-off is at most five minutes by default.
+const LOOP_GAP: Duration = Duration::from_secs(10 * 60);
 /// Disruptions that somebody or a rule wanted. Source: kubernetes.io, "Pod disruption conditions".
 const WANTED: &[&str] = &[
     "PreemptionByScheduler",
@@ -49,6 +53,16 @@ impl<'a> Facts<'a> {
     /// Whether the node shut down in good order.
     pub fn node_was_shut_down(&self) -> bool {
         self.pod_at_end().is_some_and(is_shutdown)
+    }
+
+    /// How the container is run, if it ended with status 0 although it should go on, for the third time within a while.
+    pub fn clean_loop(&self) -> Option<Reruns> {
+        let (pod, exit) = (self.pod_at_end()?, self.exit?);
+        let reruns = pod
+            .reruns
+            .filter(|reruns| reruns.always && reruns.restarts >= LOOP_RESTARTS)?;
+        let since = exit.record.finished_at.since(reruns.previous_end?);
+        (self.code() == Some(0) && since <= LOOP_GAP).then_some(reruns)
     }
 
     /// The probe that ended the container: the kubelet stops it with SIGTERM, then with SIGKILL after the grace period.

@@ -139,6 +139,7 @@ static ROWS: &[Row] = &[
     row(Cause::StoppedBy, 60, Severity::Low, |f| {
         matches!(f.code(), Some(143 | 130))
     }),
+    row(Cause::CleanExitLoop, 90, Severity::Medium, |f| f.clean_loop().is_some()),
     row(Cause::ExpectedExit, 90, Severity::Info, |f| f.code() == Some(0)),
     // 255 without a reason may still turn out to be a lost status.
     row(Cause::AppError, 50, Severity::Medium, |f| {

@@ -28,6 +28,33 @@ pub struct ProbeFailure {
     pub message: Untrusted,
 }
 
+/// A warning about the pod, as often as it was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodEvent {
+    /// For example `BackOff`.
+    pub reason: Untrusted,
+    /// What was said.
+    pub message: Untrusted,
+    /// How often.
+    pub count: u32,
+    /// The last time, by the reporter's clock.
+    pub last_at: UnixNanos,
+}
+
+/// How a container that ended with status 0 is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reruns {
+    /// Whether it is started again although it ended well.
+    pub always: bool,
+    /// How often it was started again so far.
+    pub restarts: u32,
+    /// When the instance before it ended, by the node's clock.
+    pub previous_end: Option<UnixNanos>,
+}
+
+/// Most warnings kept of one pod.
+pub const MAX_EVENTS: usize = 5;
+
 /// The apiserver's word on a pod. Times are those of the apiserver or of a kubelet, mostly in whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodContext {
@@ -45,4 +72,8 @@ pub struct PodContext {
     pub message: Untrusted,
     /// The probe whose failures came last before the end.
     pub probe: Option<ProbeFailure>,
+    /// How it is to be run, of a container that ended with status 0.
+    pub reruns: Option<Reruns>,
+    /// The last warnings about the pod, the newest first, at most [`MAX_EVENTS`]; equal ones are one.
+    pub events: Vec<PodEvent>,
 }

@@ -9,6 +9,7 @@ use super::{
     figures::{date_time, duration, near_time, shown},
     headline,
     hint::hint_text,
+    pod::event_lines,
     why,
     words::{delivery_state, severity, transition},
 };
@@ -45,6 +46,8 @@ pub fn card(incident: &Incident, deliveries: &[Delivery], lang: Lang, zone: &Tim
         add(lang.pick("exit", "退出"), vec![exit_line(latest, lang)]);
     }
     add(lang.pick("log", "日志"), log_lines(&latest.evidence, LOG_LINES, lang));
+    let events = latest.evidence.pod().map_or(&[][..], |pod| &pod.events);
+    add(lang.pick("events", "事件"), event_lines(events, lang));
     if incident.transition_kind != TransitionKind::Opened {
         add(lang.pick("state", "状态"), vec![transition(incident, lang)]);
     }

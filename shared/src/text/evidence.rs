@@ -39,7 +39,9 @@ pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
     let said = match cause {
         Cause::OomLimit | Cause::OomNode | Cause::OomChild => counter_line(facts, lang),
         Cause::OomReported => Some(reported_line(facts, lang)),
-        Cause::PlannedStop | Cause::Evicted | Cause::ProbeKilled if facts.pod.is_some() => pod_line(cause, facts, lang),
+        Cause::PlannedStop | Cause::Evicted | Cause::ProbeKilled | Cause::CleanExitLoop if facts.pod.is_some() => {
+            pod_line(cause, facts, lang)
+        }
         Cause::KilledUnknown => Some(unknown_line(facts, lang)),
         Cause::KilledBy => sender_line(facts, lang)
             .filter(|_| !facts.died_of_request())

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cause::facts::{Exit, Facts},
-    model::{Cause, PodContext, ProbeFailure, ProbeKind},
+    model::{Cause, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns},
 };
 
 /// Shown bytes of what the kubelet says.
@@ -16,6 +16,7 @@ const MAX_MESSAGE: usize = 200;
 pub(super) fn pod_line(cause: Cause, facts: &Facts<'_>, lang: Lang) -> Option<String> {
     let (pod, exit) = (facts.pod?, facts.exit?);
     match cause {
+        Cause::CleanExitLoop => facts.clean_loop().map(|reruns| loop_line(reruns, exit, lang)),
         Cause::ProbeKilled => facts.deadly_probe().map(|probe| probe_line(probe, exit, lang)),
         Cause::Evicted => Some(with_message(
             lang.pick("the kubelet took the pod off the node", "kubelet 将 Pod 移出了节点"),
@@ -65,6 +66,35 @@ fn deletion(pod: &PodContext, exit: Exit<'_>, lang: Lang) -> String {
         });
     }
     text
+}
+
+fn loop_line(reruns: Reruns, exit: Exit<'_>, lang: Lang) -> String {
+    let ends = reruns.restarts.saturating_add(1);
+    let since = reruns.previous_end.unwrap_or(exit.record.finished_at);
+    let after = duration(exit.record.finished_at.since(since), lang);
+    match lang {
+        Lang::En => {
+            format!("ended with 0 for time {ends}, {after} after the time before; its pod starts it again always")
+        }
+        Lang::Zh => format!("第 {ends} 次以 0 结束，距上次 {after}；其 Pod 总会重新启动它"),
+    }
+}
+
+/// The last warnings about the pod, one on each line.
+pub(super) fn event_lines(events: &[PodEvent], lang: Lang) -> Vec<String> {
+    let line = |event: &PodEvent| {
+        let times = match event.count {
+            0 | 1 => String::new(),
+            count => format!(" ×{count}"),
+        };
+        let reason = shown(event.reason.raw(), MAX_MESSAGE);
+        format!(
+            "{reason}{times}{}{}",
+            lang.pick(": ", "："),
+            shown(event.message.raw(), MAX_MESSAGE)
+        )
+    };
+    events.iter().map(line).collect()
 }
 
 fn probe_line(probe: &ProbeFailure, exit: Exit<'_>, lang: Lang) -> String {

@@ -5,7 +5,7 @@ use inquest_proto::ingest::v1 as pb;
 use super::WireError;
 use crate::{
     clock::UnixNanos,
-    model::{PodContext, ProbeFailure, ProbeKind, Untrusted},
+    model::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns, Untrusted},
 };
 
 /// Longest reason kept; the API's own have at most 40 bytes.
@@ -28,6 +28,12 @@ impl From<&PodContext> for pb::PodContext {
                 last_at_ns: probe.last_at.0,
                 message: probe.message.raw().to_owned(),
             }),
+            reruns: pod.reruns.map(|reruns| pb::Reruns {
+                always: reruns.always,
+                restarts: reruns.restarts,
+                previous_end_ns: reruns.previous_end.map(|at| at.0),
+            }),
+            events: pod.events.iter().map(Into::into).collect(),
         }
     }
 }
@@ -44,7 +50,35 @@ impl TryFrom<pb::PodContext> for PodContext {
             reason: Untrusted::bounded(&pod.reason, MAX_REASON),
             message: Untrusted::bounded(&pod.message, MAX_MESSAGE),
             probe: pod.probe.map(ProbeFailure::try_from).transpose()?,
+            reruns: pod.reruns.map(|reruns| Reruns {
+                always: reruns.always,
+                restarts: reruns.restarts,
+                previous_end: reruns.previous_end_ns.map(UnixNanos),
+            }),
+            events: pod.events.iter().take(MAX_EVENTS).map(Into::into).collect(),
         })
+    }
+}
+
+impl From<&PodEvent> for pb::PodEvent {
+    fn from(event: &PodEvent) -> Self {
+        Self {
+            reason: event.reason.raw().to_owned(),
+            message: event.message.raw().to_owned(),
+            count: event.count,
+            last_at_ns: event.last_at.0,
+        }
+    }
+}
+
+impl From<&pb::PodEvent> for PodEvent {
+    fn from(event: &pb::PodEvent) -> Self {
+        Self {
+            reason: Untrusted::bounded(&event.reason, MAX_REASON),
+            message: Untrusted::bounded(&event.message, MAX_MESSAGE),
+            count: event.count,
+            last_at: UnixNanos(event.last_at_ns),
+        }
     }
 }
 

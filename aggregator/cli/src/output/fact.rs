@@ -85,6 +85,15 @@ fn pod_context(pod: &PodContext) -> String {
         line.add("last", Some(probe.last_at.to_string()));
         line.add("said", Some(quoted(&probe.message)));
     }
+    if let Some(reruns) = &pod.reruns {
+        line.add("always", Some(reruns.always.to_string()));
+        line.add("restarts", Some(reruns.restarts.to_string()));
+        line.add("previous_end", reruns.previous_end.map(|at| at.to_string()));
+    }
+    for event in &pod.events {
+        let said = format!("{}×{}", event.count, quoted(&event.reason));
+        line.add("event", Some(said));
+    }
     line.0
 }
 

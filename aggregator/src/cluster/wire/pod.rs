@@ -19,6 +19,7 @@ pub(in crate::cluster) struct PodWire {
 pub(in crate::cluster) struct Spec {
     pub(in crate::cluster) node_name: String,
     pub(in crate::cluster) restart_policy: String,
+    pub(in crate::cluster) termination_grace_period_seconds: Option<i64>,
     pub(in crate::cluster) containers: Vec<SpecContainer>,
     pub(in crate::cluster) init_containers: Vec<SpecContainer>,
     pub(in crate::cluster) ephemeral_containers: Vec<SpecContainer>,

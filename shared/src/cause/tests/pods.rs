@@ -1,7 +1,7 @@
 //! Ends that the apiserver explains.
 
 use super::*;
-use crate::model::{PodContext, ProbeFailure, ProbeKind};
+use crate::model::{PodContext, ProbeFailure, ProbeKind, Report, ReportKind, Reruns};
 
 /// When every container here ended.
 const END: i64 = 100;
@@ -113,5 +113,49 @@ fn a_probe_ends_a_container_only_by_the_kubelets_own_way_and_in_time() {
             cause,
             "{exit_code} {kind} {second}"
         );
+    }
+}
+
+#[test]
+fn a_program_that_ends_well_for_the_third_time_in_a_row_should_have_gone_on() {
+    let rerun = |always, restarts, gap: i64| PodContext {
+        reruns: Some(Reruns {
+            always,
+            restarts,
+            previous_end: Some(UnixNanos::from_secs(END - gap)),
+        }),
+        ..PodContext::default()
+    };
+    let table = [
+        (0, rerun(true, 2, 12), Cause::CleanExitLoop),
+        (0, rerun(true, 1, 12), Cause::ExpectedExit),
+        (0, rerun(false, 2, 12), Cause::ExpectedExit),
+        // Once a day is a schedule.
+        (0, rerun(true, 30, 86_400), Cause::ExpectedExit),
+        (1, rerun(true, 2, 12), Cause::AppError),
+    ];
+    for (exit_code, context, cause) in table {
+        assert_eq!(cause_of(exit_code, context.clone()), cause, "{exit_code} {context:?}");
+    }
+    let deleted = PodContext {
+        reruns: rerun(true, 2, 12).reruns,
+        ..deleted(END - 1)
+    };
+    assert_eq!(cause_of(0, deleted), Cause::PlannedStop);
+}
+
+#[test]
+fn each_state_that_the_apiserver_reports_has_its_cause() {
+    for kind in ReportKind::ALL {
+        let report = Report {
+            kind: *kind,
+            reason: Untrusted::default(),
+            message: Untrusted::default(),
+            since: None,
+            affected: 0,
+        };
+        let verdict = judge(&set(vec![(EvidenceSource::Kubernetes, "uid", Fact::Report(report))]));
+        assert_ne!(verdict.cause, Cause::Unknown, "{kind}");
+        assert!(verdict.confidence_percent >= 90, "{kind}");
     }
 }
