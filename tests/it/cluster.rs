@@ -2,6 +2,7 @@
 
 mod leftovers;
 mod outage;
+mod pods;
 mod product;
 mod states;
 

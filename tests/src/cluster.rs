@@ -181,15 +181,27 @@ impl Cluster {
     /// # Errors
     /// What the apiserver says.
     pub fn apply(&self, manifest: &str) -> Result<()> {
+        self.feed(&["apply", "--filename", "-"], manifest)
+    }
+
+    /// Posts an object to a path of the API, for what no command of kubectl does.
+    ///
+    /// # Errors
+    /// What the apiserver says.
+    pub fn post(&self, path: &str, object: &str) -> Result<()> {
+        self.feed(&["create", "--raw", path, "--filename", "-"], object)
+    }
+
+    fn feed(&self, arguments: &[&str], input: &str) -> Result<()> {
         let mut command = self.kubectl_command();
-        command.args(["apply", "--filename", "-"]);
         command
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot run kubectl")?;
-        child.stdin.take().context("no input")?.write_all(manifest.as_bytes())?;
-        said(child.wait_with_output()).with_context(|| format!("apply {manifest}"))?;
+        child.stdin.take().context("no input")?.write_all(input.as_bytes())?;
+        said(child.wait_with_output()).with_context(|| format!("{} {input}", arguments.join(" ")))?;
         Ok(())
     }
 

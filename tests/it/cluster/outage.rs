@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     LIMIT, main_status, process_of,
-    product::{deployment, told},
+    product::{deployment, occurrences, told},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,5 +145,70 @@ async fn incidents_outlive_a_killed_aggregator_and_new_deaths_reach_it() -> Resu
     told(&installation, &namespace, "after", "app_error").await?;
     let again = told(&installation, &namespace, "before", "app_error").await?;
     assert_eq!(again["id"], before["id"]);
+    Ok(())
+}
+
+/// The node of a pod of ours.
+fn node_of(cluster: &Cluster, component: &str) -> Result<String> {
+    let label = format!("--selector=app.kubernetes.io/component={component}");
+    let names = ["get", "pods", &label, "--output", "jsonpath={.items[*].spec.nodeName}"];
+    let names = cluster.kubectl(&[&["--namespace", "inquest"], &names[..]].concat())?;
+    Ok(names.split_whitespace().next().context("no pod")?.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_lost_its_power_is_one_incident_and_its_pods_are_none() -> Result<()> {
+    let cluster = Cluster::alone().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("lost")?;
+    let home = node_of(&cluster, "aggregator")?;
+    let lost = if home == "node1" { "node2" } else { "node1" };
+    let mut app = deployment("app", &cluster.image_with_shell(), 2, "sleep 1000");
+    app["spec"]["template"]["spec"]["nodeName"] = json!(lost);
+    namespace.apply(&app)?;
+    namespace.kubectl(&["rollout", "status", "deployment/app", "--timeout=120s"])?;
+
+    cluster.ctl(&["kill", lost])?;
+    let is_lost = |incident: &serde_json::Value| incident["cause"] == "CAUSE_NODE_LOST";
+    let incident = installation.of_node(lost, "the node is told as lost", is_lost).await;
+    cluster.ctl(&["start", lost])?;
+    let incident = incident?;
+    let report = &incident["latest"]["evidence"][0]["report"];
+    ensure!(report["affected"].as_u64() >= Some(2), "{incident}");
+    let mended = |incident: &serde_json::Value| incident["standing"].as_array().is_none_or(Vec::is_empty);
+    installation.of_node(lost, "the node is back", mended).await?;
+    let seen = installation.incidents(namespace.name())?;
+    // What the agent finds after the boot is that the runtime lost the containers.
+    let of_crash = |incident: &&serde_json::Value| incident["cause"] != "CAUSE_UNKNOWN";
+    ensure!(!seen.iter().any(|incident| of_crash(&incident)), "{seen:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_while_the_agents_are_replaced_are_told_all_the_same() -> Result<()> {
+    let cluster = Cluster::alone().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("told-replaced")?;
+    namespace.apply(&deployment("crash", &cluster.image_with_shell(), 1, "sleep 3; exit 5"))?;
+    let pods = [
+        "delete",
+        "pods",
+        "--selector=app.kubernetes.io/component=agent",
+        "--wait=false",
+    ];
+    cluster.kubectl(&[&["--namespace", "inquest"], &pods[..]].concat())?;
+    let incident = told(&installation, &namespace, "crash", "app_error").await?;
+    ensure!(incident["workload"]["kind"] == "Deployment", "{incident}");
+    namespace
+        .wait_for("a second end", "pods", |seen| {
+            let count = seen["items"][0]["status"]["containerStatuses"][0]["restartCount"].as_u64();
+            (count >= Some(2)).then_some(())
+        })
+        .await?;
+    let both = |incident: &serde_json::Value| occurrences(incident) >= 2;
+    installation
+        .incident(namespace.name(), "both ends are counted", both)
+        .await?;
+    Installation::of(&cluster).await?;
     Ok(())
 }

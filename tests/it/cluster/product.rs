@@ -31,6 +31,12 @@ fn is_of(incident: &Value, workload: &str) -> bool {
     incident["workload"]["name"] == workload
 }
 
+/// How often something happened.
+pub(super) fn occurrences(incident: &Value) -> u64 {
+    let count = incident["occurrences"].as_str().and_then(|text| text.parse().ok());
+    count.unwrap_or(0)
+}
+
 /// Waits for the incident of a workload and checks what it is called.
 pub(super) async fn told(
     installation: &Installation<'_>,

@@ -7,7 +7,7 @@ use inquest_tests::{
 };
 use serde_json::{Value, json};
 
-use super::product::{deployment, told};
+use super::product::{deployment, occurrences, told};
 
 /// An image that nobody has.
 const ABSENT: &str = "img.local/absent:1";
@@ -33,6 +33,9 @@ fn is_one_message(incident: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Name of a workload, its cause, part of the apiserver's words, and what is wrong with it.
+type Way = (&'static str, &'static str, &'static str, fn(&mut Value));
+
 /// Side by side, as each takes its time.
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_that_cannot_start_are_told_with_what_is_missing() -> Result<()> {
@@ -41,7 +44,7 @@ async fn pods_that_cannot_start_are_told_with_what_is_missing() -> Result<()> {
     let namespace = cluster.namespace("no-start")?;
     let image = cluster.image_with_shell();
     namespace.kubectl(&["create", "secret", "generic", "keys", "--from-literal=a=b"])?;
-    let ways: [(&str, &str, &str, fn(&mut Value)); 6] = [
+    let ways: [Way; 6] = [
         ("pulls", "image_error", ABSENT, |w| {
             container(w)["image"] = json!(ABSENT)
         }),
@@ -145,11 +148,6 @@ async fn a_rollout_to_an_image_that_does_not_exist_is_one_message_and_ends_when_
         .incident(namespace.name(), "nothing holds any more", mended)
         .await?;
     Ok(())
-}
-
-fn occurrences(incident: &Value) -> u64 {
-    let count = incident["occurrences"].as_str().and_then(|text| text.parse().ok());
-    count.unwrap_or(0)
 }
 
 /// A job named `name` that fails each time it is tried.

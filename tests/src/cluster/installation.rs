@@ -91,8 +91,28 @@ impl<'a> Installation<'a> {
     /// # Errors
     /// When there is none within [`PATIENCE`], with those that there are.
     pub async fn incident(&self, namespace: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        wait_for(what, PATIENCE, async || {
-            let seen = self.incidents(namespace)?;
+        self.find(&["--namespace", namespace], what, PATIENCE, fits).await
+    }
+
+    /// Waits until an incident of a node `fits`, and gives it.
+    ///
+    /// # Errors
+    /// When there is none within twice [`PATIENCE`]: nodes are judged only some minutes after the start.
+    pub async fn of_node(&self, node: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.find(&["--workload", node], what, PATIENCE.saturating_mul(2), fits)
+            .await
+    }
+
+    async fn find(
+        &self,
+        filter: &[&str],
+        what: &str,
+        patience: Duration,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        wait_for(what, patience, async || {
+            let seen = self.ask(&[&["incidents"], filter].concat())?;
+            let seen = seen["incidents"].as_array().cloned().unwrap_or_default();
             let found = seen.iter().find(|incident| fits(incident)).cloned();
             if found.is_none() {
                 tokio::time::sleep(BETWEEN).await;
