@@ -217,6 +217,10 @@ impl<'a> Batch<'a> {
             self.put(incident, kind);
             return None;
         }
+        if identity::is_member(&incident, arrival) {
+            self.put(incident, None);
+            return Some(id);
+        }
         let (mut incident, moved) = self.rehome(incident, arrival, now);
         let entry = if moved { Entry::New } else { Entry::Known };
         let id = incident.id;
@@ -239,6 +243,12 @@ impl<'a> Batch<'a> {
         if !cause::alerts(arrival.verdict.cause) {
             return None;
         }
+        if let Some(mut lost) = self.lost_node(arrival, now) {
+            let id = lost.id;
+            episode::add_member(&mut lost, arrival);
+            self.put(lost, None);
+            return Some(id);
+        }
         let target = self.with_room(target, now);
         let relative = self.relative(&target, arrival, now);
         let held = relative.or_else(|| self.overlay.holder(&target, &self.rules, now));
@@ -254,6 +264,15 @@ impl<'a> Batch<'a> {
         let kind = episode::attach(&mut incident, arrival, entry, &self.rules, now);
         self.put(incident, kind);
         Some(id)
+    }
+
+    /// The open incident of the node, if the node was lost and that explains this end: one message for the node, not one for
+    /// each of its pods.
+    fn lost_node(&mut self, arrival: &Arrival<'_>, now: UnixNanos) -> Option<Incident> {
+        let node = Identity::of_node(arrival.node);
+        let lost = self.overlay.find(&node, &self.rules, now)?;
+        let id = (lost.state == IncidentState::Open && identity::is_member(lost, arrival)).then_some(lost.id)?;
+        self.overlay.take(id)
     }
 
     /// The open incident of the same trouble under another name: a workload that does not get on, and the container that keeps

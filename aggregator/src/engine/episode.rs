@@ -125,6 +125,13 @@ pub(super) fn attach(
     Some(kind)
 }
 
+/// Counts an end that went with its node. People know of the node, so there is nothing to tell.
+pub(super) fn add_member(incident: &mut Incident, arrival: &Arrival<'_>) {
+    counting::count(incident, arrival.finding);
+    incident.pods.note(&arrival.subject.pod);
+    incident.last_seen = incident.last_seen.max(arrival.finding.observed_at);
+}
+
 /// Tells of a return as soon as one event of it is certain. The one that began it and is still uncertain counts as a cause
 /// of the episode as well.
 fn return_with(incident: &mut Incident, uncertain: Option<Verdict>, certain: Verdict) -> TransitionKind {

@@ -7,6 +7,7 @@ use inquest_shared::{
     model::{Cause, EvidenceSet, Finding, FindingKind, Incident, IncidentState, Key, Owner, Subject, Workload},
 };
 
+use super::arrival::Arrival;
 use crate::record::NodeIdentity;
 
 /// Owner kind of an incident about a node.
@@ -31,10 +32,7 @@ impl Identity {
     pub(super) fn of(node: &NodeIdentity, finding: &Finding) -> Self {
         let subject = &finding.subject;
         let workload = if subject.container.is_empty() && finding.kind != FindingKind::Report {
-            Workload {
-                owner: owner(NODE, &node.name),
-                ..Workload::default()
-            }
+            return Self::of_node(node);
         } else {
             Workload {
                 namespace: subject.namespace.clone(),
@@ -45,6 +43,17 @@ impl Identity {
         Self {
             cluster: node.cluster.clone(),
             workload,
+        }
+    }
+
+    /// The identity of a node.
+    pub(super) fn of_node(node: &NodeIdentity) -> Self {
+        Self {
+            cluster: node.cluster.clone(),
+            workload: Workload {
+                owner: owner(NODE, &node.name),
+                ..Workload::default()
+            },
         }
     }
 
@@ -112,6 +121,13 @@ impl Identity {
 /// Whether a workload is a node, for want of a better subject.
 pub(super) fn is_node(workload: &Workload) -> bool {
     workload.owner.kind == NODE && workload.container.is_empty()
+}
+
+/// Whether this is the incident of a lost node, and an end that nothing else explains is one of those that went with it.
+pub(super) fn is_member(incident: &Incident, arrival: &Arrival<'_>) -> bool {
+    let unexplained = cause::more_specific(Cause::NodeLost, arrival.verdict.cause);
+    let known = !arrival.subject.container.is_empty();
+    is_node(&incident.workload) && incident.cause == Cause::NodeLost && known && unexplained
 }
 
 /// Whether an incident consists of one event that was put down to its node and may turn out to be a workload's.

@@ -145,10 +145,9 @@ fn an_evicted_pod_and_the_end_of_its_container_are_one_incident() {
     );
 }
 
-#[test]
-fn a_node_that_is_silent_is_one_incident_of_the_node() {
-    let mut world = World::new();
-    let mut silent = report(1, ReportKind::NodeSilent, "");
+/// Nothing is heard of the node `n1`.
+fn silent(n: u32) -> Finding {
+    let mut silent = report(n, ReportKind::NodeSilent, "");
     silent.subject = Subject {
         owner: Owner {
             kind: "Node".into(),
@@ -156,7 +155,33 @@ fn a_node_that_is_silent_is_one_incident_of_the_node() {
         },
         ..Subject::default()
     };
-    assert_eq!(world.send(&silent, after(0)), [Opened]);
+    silent
+}
+
+#[test]
+fn a_node_that_is_silent_is_one_incident_of_the_node() {
+    let mut world = World::new();
+    assert_eq!(world.send(&silent(1), after(0)), [Opened]);
     assert_eq!(world.send(&lost(kill(2, 10)), after(1)), []);
     assert_eq!(world.only().cause, Cause::NodeLost);
+}
+
+#[test]
+fn forty_pods_that_went_with_their_node_are_one_message_and_a_crash_afterwards_is_another() {
+    let mut world = World::new();
+    assert_eq!(world.send(&silent(1), after(0)), [Opened]);
+    for n in 2..42 {
+        let mut end = of(&format!("app{n}"), exit(n, 20, 255, &[]));
+        end.subject.pod = format!("app{n}-1");
+        // The runtime lost the status.
+        end.evidence = exit(n, 20, -1, &[]).evidence;
+        assert_eq!(world.send(&end, after(60)), []);
+        end.revision = 1;
+        end.observed_at = UnixNanos::from_secs(19);
+        assert_eq!(world.send(&end, after(61)), [], "the same with more words");
+    }
+    let incident = world.only();
+    assert_eq!((incident.pods.total, incident.looping), (40, false));
+    assert_eq!(incident.latest.verdict.cause, Cause::NodeLost);
+    assert_eq!(world.send(&exit(50, 70, 1, &[]), after(70)), [Opened]);
 }
