@@ -7,6 +7,7 @@ mod incident;
 mod key;
 mod pod_context;
 mod report;
+mod rollout_context;
 mod subject;
 mod untrusted;
 mod verdict;
@@ -24,6 +25,9 @@ pub use incident::{
 pub use key::{BadKey, Key};
 pub use pod_context::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns};
 pub use report::{Report, ReportKind};
+pub use rollout_context::{
+    MAX_CHANGE_TEXT, MAX_CHANGES, MAX_REVISIONS, RevisionShare, RolloutContext, TemplateChange, TemplateField,
+};
 pub use subject::{MAX_NAME_BYTES, Owner, Subject, clean_name, guess_owner};
 pub use untrusted::Untrusted;
 pub use verdict::{Cause, Severity, Verdict};

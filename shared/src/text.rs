@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod card;
+mod changed;
 mod evidence;
 mod exit;
 mod figures;
@@ -22,6 +23,7 @@ mod title;
 mod words;
 
 pub use card::card;
+pub use changed::changed;
 pub use evidence::log_lines;
 pub use exit::{exit_line, meaning_text, next_check};
 pub use figures::{clock_time, date_time, duration, size};
@@ -30,21 +32,21 @@ pub use lang::Lang;
 pub use paint::{Paint, Style};
 pub use words::{delivery_state, incident_state, severity, source_name, source_state, transition, version_skew};
 
-/// What happened, in a few words, such as "OOM at container limit" or "Exits with 1, crash loop (7 times)".
+/// What happened, in a few words, such as "OOM at container limit" or "Exits with 1, crash loop (7 times), 1 of 3 pods
+/// (33 %)".
 #[must_use]
 pub fn headline(incident: &Incident, lang: Lang) -> String {
     // Level, code and signal are quoted only from an event of the incident's own cause.
     let latest = &incident.latest;
     let own = (latest.verdict.cause == incident.cause).then(|| Facts::of(&latest.evidence));
     let title = title::title(incident.cause, own.as_ref(), lang);
-    if !incident.looping {
-        return title;
-    }
     let times = incident.occurrences;
-    match lang {
-        Lang::En => format!("{title}, crash loop ({times} times)"),
-        Lang::Zh => format!("{title}，反复崩溃（{times} 次）"),
-    }
+    let again = incident.looping.then(|| match lang {
+        Lang::En => format!("crash loop ({times} times)"),
+        Lang::Zh => format!("反复崩溃（{times} 次）"),
+    });
+    let parts = [Some(title), again, changed::share(&latest.evidence, lang)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(lang.comma())
 }
 
 /// What happened in one event, in a few words.

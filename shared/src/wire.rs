@@ -10,6 +10,7 @@ mod incident;
 mod orderless;
 mod pod_context;
 mod report;
+mod rollout_context;
 
 use inquest_proto::ingest::v1 as pb;
 use prost::Message as _;

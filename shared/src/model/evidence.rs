@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 
-use super::{PodContext, Report, Untrusted, coded::coded_enum};
+use super::{PodContext, Report, RolloutContext, Untrusted, coded::coded_enum};
 use crate::{clock::UnixNanos, wire};
 
 /// Most facts that one finding keeps. Those that sort last are given up, whatever the order of arrival.
@@ -236,6 +236,8 @@ pub enum Fact {
     PodContext(PodContext),
     /// A state that the apiserver knows.
     Report(Report),
+    /// What changed in the workload, and how its pods fare.
+    RolloutContext(RolloutContext),
 }
 
 /// One fact with its time. Source and position, the key of the set, name it.
@@ -369,6 +371,15 @@ impl EvidenceSet {
     pub fn report(&self) -> Option<&Report> {
         self.iter().find_map(|(_, _, e)| match &e.fact {
             Fact::Report(report) => Some(report),
+            _ => None,
+        })
+    }
+
+    /// What changed in the workload, and how its pods fare.
+    #[must_use]
+    pub fn rollout(&self) -> Option<&RolloutContext> {
+        self.iter().find_map(|(_, _, e)| match &e.fact {
+            Fact::RolloutContext(rollout) => Some(rollout),
             _ => None,
         })
     }

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{
-    Lang, Paint, Style,
+    Lang, Paint, Style, changed,
     evidence::log_lines,
     exit::{exit_line, next_check},
     figures::{date_time, duration, near_time, shown},
@@ -32,8 +32,8 @@ const MAX_NAME: usize = 512;
 /// Columns of a label; Chinese characters take two.
 const LABEL_COLUMNS: usize = 9;
 
-/// A title line and one line per known aspect: why, hints, when, exit, log, state, notifications, id. No line feed at
-/// the end. An aspect without evidence is left out, except that an unconfirmed exit is said to be so.
+/// A title line and one line per known aspect: why, hints, what changed, when, exit, log, state, notifications, id. No
+/// line feed at the end. An aspect without evidence is left out, except that an unconfirmed exit is said to be so.
 #[must_use]
 pub fn card(incident: &Incident, deliveries: &[Delivery], lang: Lang, zone: &TimeZone, paint: Paint) -> String {
     let latest = &incident.latest;
@@ -41,6 +41,8 @@ pub fn card(incident: &Incident, deliveries: &[Delivery], lang: Lang, zone: &Tim
     let mut add = |label: &str, texts: Vec<String>| lines.extend(aspect(label, &texts, paint));
     add(lang.pick("why", "依据"), vec![why(latest, lang)]);
     add(lang.pick("hint", "提示"), hint_lines(latest, lang));
+    let changed = changed(incident, lang).into_iter().collect();
+    add(lang.pick("changed", "变更"), changed);
     add(lang.pick("when", "时间"), vec![when(incident, lang, zone)]);
     if matches!(latest.kind, FindingKind::Exit | FindingKind::Kill) {
         add(lang.pick("exit", "退出"), vec![exit_line(latest, lang)]);

@@ -15,6 +15,7 @@ use crate::{
     },
 };
 
+mod changed;
 mod sender;
 
 /// 2026-03-01T12:01:07.183Z

@@ -59,6 +59,7 @@ impl From<&Fact> for pb::evidence::Fact {
             Fact::SignalSent(sent) => Self::SignalSent(sent.into()),
             Fact::PodContext(pod) => Self::PodContext(pod.into()),
             Fact::Report(report) => Self::Report(report.into()),
+            Fact::RolloutContext(rollout) => Self::RolloutContext(rollout.into()),
         }
     }
 }
@@ -145,6 +146,7 @@ impl TryFrom<pb::evidence::Fact> for Fact {
             Wire::SignalSent(sent) => Self::SignalSent(sent.try_into()?),
             Wire::PodContext(pod) => Self::PodContext(pod.try_into()?),
             Wire::Report(report) => Self::Report(report.try_into()?),
+            Wire::RolloutContext(rollout) => Self::RolloutContext(rollout.try_into()?),
         })
     }
 }

@@ -1,7 +1,10 @@
 //! Quoted facts in codes and figures: the same words in every language.
 
 use inquest_shared::{
-    model::{CounterStep, Fact, KernelKill, PodContext, Report, RuntimeExit, SignalSent, Untrusted},
+    model::{
+        CounterStep, Fact, KernelKill, PodContext, Report, RolloutContext, RuntimeExit, SignalSent, TemplateChange,
+        Untrusted,
+    },
     text::size,
 };
 
@@ -28,6 +31,7 @@ pub(crate) fn describe(fact: &Fact) -> String {
         Fact::SignalSent(sent) => signal_sent(sent),
         Fact::PodContext(pod) => pod_context(pod),
         Fact::Report(report) => reported(report),
+        Fact::RolloutContext(rollout) => rollout_context(rollout),
     }
 }
 
@@ -109,6 +113,35 @@ fn reported(report: &Report) -> String {
     line.0
 }
 
+fn rollout_context(rollout: &RolloutContext) -> String {
+    let mut line = Line("rollout_context".to_owned());
+    line.add("revision", named(&rollout.revision));
+    line.add("previous", named(&rollout.previous));
+    line.add("started", rollout.started_at.map(|at| at.to_string()));
+    for share in &rollout.revisions {
+        let (crashed, healthy, other) = (share.crashed, share.healthy, share.other);
+        let name = named(&share.revision).unwrap_or_else(|| "unknown".to_owned());
+        line.add("pods", Some(format!("{name}:{crashed}/{healthy}/{other}")));
+    }
+    for change in &rollout.changes {
+        line.add("change", Some(template_change(change)));
+    }
+    line.0
+}
+
+/// `field:container[:variable]`, and what it was and is where that is told.
+fn template_change(change: &TemplateChange) -> String {
+    let place = [change.container.as_str(), change.name.as_str()];
+    let place = place.into_iter().filter_map(named);
+    let mut words = vec![change.what.code().to_owned()];
+    words.extend(place);
+    let place = words.join(":");
+    if change.before.is_empty() && change.after.is_empty() {
+        return place;
+    }
+    format!("{place}({}->{})", quoted(&change.before), quoted(&change.after))
+}
+
 fn counter_step(step: &CounterStep) -> String {
     let whose = named(&step.cgroup).unwrap_or_else(|| "node".to_owned());
     let counter = Untrusted::bounded(&step.counter, MAX_TEXT).escaped();
@@ -143,6 +176,11 @@ fn quoted(text: &Untrusted) -> String {
 
 #[cfg(test)]
 mod tests {
+    use inquest_shared::{
+        clock::UnixNanos,
+        model::{RevisionShare, TemplateField},
+    };
+
     use super::*;
     use crate::output::sample;
 
@@ -161,6 +199,33 @@ mod tests {
         kernel_kill pid=11219 comm="tail" anon=19.5 MiB limit=20.0 MiB level=container main_process=true cgroup=/kubepods/burstable/podu1/c1
         counter_step oom_kill 4 to 5 cgroup=node
         "#);
+    }
+
+    #[test]
+    fn what_changed_is_told_in_figures() {
+        let change = |what, name: &str, before: &str, after: &str| TemplateChange {
+            what,
+            container: "app".into(),
+            name: name.into(),
+            before: Untrusted::bounded(before, 256),
+            after: Untrusted::bounded(after, 256),
+        };
+        let rollout = RolloutContext {
+            revision: "17".into(),
+            previous: "16".into(),
+            started_at: Some(UnixNanos::from_secs(1_772_366_467)),
+            changes: vec![
+                change(TemplateField::Image, "", "img/app:1.4.2", "img/app:1.5\n0"),
+                change(TemplateField::EnvRemoved, "DB_URL", "", ""),
+            ],
+            revisions: vec![RevisionShare {
+                revision: "17".into(),
+                crashed: 3,
+                healthy: 0,
+                other: 1,
+            }],
+        };
+        insta::assert_snapshot!(describe(&Fact::RolloutContext(rollout)), @r#"rollout_context revision=17 previous=16 started=2026-03-01T12:01:07Z pods=17:3/0/1 change=image:app("img/app:1.4.2"->"img/app:1.5\u{a}0") change=env_removed:app:DB_URL"#);
     }
 
     #[test]

@@ -92,10 +92,13 @@ fn data(incident: &Incident, fit: Fit) -> Result<Value, JsonError> {
     fit.apply(&mut message);
     let mut data = to_json("inquest.query.v1.Incident", &message)?;
     if let Some(fields) = data.as_object_mut() {
-        let words = json!({
+        let mut words = json!({
             "headline": text::headline(incident, Lang::En),
             "why": text::why(&incident.latest, Lang::En),
         });
+        if let Some(changed) = text::changed(incident, Lang::En) {
+            words["changed"] = changed.into();
+        }
         fields.insert("text".to_owned(), words);
     }
     Ok(data)
