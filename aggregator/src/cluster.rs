@@ -205,7 +205,19 @@ impl ClusterIndex {
     /// an end counts as a crash if it came at or after `since`, by the node's clock.
     #[must_use]
     pub fn siblings(&self, owner: &Uid, since: UnixNanos) -> Siblings {
-        self.read(|state| state.siblings(owner, since))
+        self.siblings_knowing(owner, since, |_| false)
+    }
+
+    /// The same, when more deaths are known than the apiserver has heard of: kubelets report them seconds later.
+    #[must_use]
+    pub fn siblings_knowing(&self, owner: &Uid, since: UnixNanos, dead: impl Fn(&Uid) -> bool) -> Siblings {
+        self.read(|state| state.siblings(owner, since, dead))
+    }
+
+    /// The replica sets of a deployment, present and gone.
+    #[must_use]
+    pub fn replica_sets_of(&self, deployment: &Uid) -> Vec<Arc<ReplicaSet>> {
+        self.read(|state| state.replica_sets_of(deployment))
     }
 
     /// Warnings of the last half hour about an object, at most 50. The kubelet reports on its node under the node's name, and

@@ -22,7 +22,7 @@ use super::{
     pods::{PodTable, PodView},
     pool::Pool,
     rollout::Workload,
-    siblings::Siblings,
+    siblings::{self, Siblings},
     wire::{EventWire, JobWire, MetaWire, NamespaceWire, NodeWire, PodWire, WorkloadWire},
 };
 
@@ -272,22 +272,33 @@ impl State {
     }
 
     /// The present pods below an owner, directly or through replica sets, told apart by revision.
-    pub(super) fn siblings(&self, owner: &Uid, since: UnixNanos) -> Siblings {
+    pub(super) fn siblings(&self, owner: &Uid, since: UnixNanos, dead: impl Fn(&Uid) -> bool) -> Siblings {
         let mut siblings = Siblings::default();
         let direct = self.pods.by_owner(owner).map(|pod| (pod, None));
-        let lowest = Uid::Uuid([0; 16]);
-        let sets = self.families.range((owner.clone(), lowest)..);
-        let sets = sets.take_while(|(parent, _)| parent == owner);
-        let below = sets.flat_map(|(_, set)| {
+        let below = self.family(owner).flat_map(|set| {
             let revision = self.replica_sets.get(set).and_then(|set| set.revision);
             self.pods.by_owner(set).map(move |pod| (pod, revision))
         });
-        for (pod, revision) in direct.chain(below) {
-            if pod.gone.is_none() {
-                siblings.count(&pod, revision, since);
+        for (view, revision) in direct.chain(below) {
+            if view.gone.is_none() {
+                let crashed = dead(&view.uid) || siblings::crashed(&view, since);
+                siblings.count(&view.pod, revision, crashed);
             }
         }
         siblings
+    }
+
+    /// The replica sets of a deployment, present and gone.
+    pub(super) fn replica_sets_of(&self, deployment: &Uid) -> Vec<Arc<ReplicaSet>> {
+        let sets = self.family(deployment);
+        sets.filter_map(|set| self.replica_sets.get(set).cloned()).collect()
+    }
+
+    fn family<'a>(&'a self, deployment: &'a Uid) -> impl Iterator<Item = &'a Uid> {
+        let lowest = Uid::Uuid([0; 16]);
+        let sets = self.families.range((deployment.clone(), lowest)..);
+        sets.take_while(move |(parent, _)| parent == deployment)
+            .map(|(_, set)| set)
     }
 
     /// The present pods that are meant.

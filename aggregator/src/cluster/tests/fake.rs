@@ -55,16 +55,18 @@ pub(super) struct World {
     mute: bool,
     /// Seconds after which busy clients may come back.
     pub(super) busy: Option<u64>,
+    /// Seconds that pass before an answer.
+    slow: u64,
     /// Every request, path and query.
     pub(super) requests: Vec<String>,
 }
 
 /// The server. Clones are the same server.
 #[derive(Clone)]
-pub(super) struct Fake(Arc<Mutex<World>>);
+pub(crate) struct Fake(Arc<Mutex<World>>);
 
 impl Fake {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(World {
             version: 100,
             floor: 0,
@@ -77,6 +79,7 @@ impl Fake {
             dead: Vec::new(),
             mute: false,
             busy: None,
+            slow: 0,
             requests: Vec::new(),
         })))
     }
@@ -94,8 +97,18 @@ impl Fake {
     }
 
     /// Creates or replaces an object.
-    pub(super) fn put(&self, collection: &str, object: Value) {
+    pub(crate) fn put(&self, collection: &str, object: Value) {
         self.with(|world| world.put(collection, object));
+    }
+
+    /// Refuses whatever is asked of a collection.
+    pub(crate) fn refuse(&self, collection: &str, code: u16) {
+        self.with(|world| world.refusals.insert(collection.to_owned(), code));
+    }
+
+    /// Lets so many seconds pass before each answer.
+    pub(crate) fn slow_down(&self, secs: u64) {
+        self.with(|world| world.slow = secs);
     }
 
     pub(super) fn delete(&self, collection: &str, namespace: &str, name: &str) {
@@ -134,7 +147,7 @@ impl Fake {
         });
     }
 
-    pub(super) fn count(&self, part: &str) -> usize {
+    pub(crate) fn count(&self, part: &str) -> usize {
         self.with(|world| world.requests.iter().filter(|request| request.contains(part)).count())
     }
 
@@ -194,6 +207,18 @@ impl World {
             .iter()
             .filter(|((c, n, _), o)| c == collection && inside(n) && selected(c, o));
         objects.map(|(_, object)| object.clone()).collect()
+    }
+
+    fn get(&self, ask: &Ask, name: &str) -> Response<Body> {
+        let key = (
+            ask.collection.clone(),
+            ask.namespace.clone().unwrap_or_default(),
+            name.to_owned(),
+        );
+        match self.objects.get(&key) {
+            Some(object) => Response::new(Body::from(object.to_string())),
+            None => status(404, "NotFound", "no such object"),
+        }
     }
 
     fn list(&mut self, ask: &Ask) -> Response<Body> {
@@ -299,6 +324,7 @@ pub(super) async fn keep_bookmarks(fake: Fake) {
 struct Ask {
     collection: String,
     namespace: Option<String>,
+    name: Option<String>,
     query: HashMap<String, String>,
 }
 
@@ -310,6 +336,10 @@ impl Ask {
 
 async fn answer(State(fake): State<Fake>, request: Request<Body>) -> Response<Body> {
     let ask = parse(request.uri());
+    let slow = fake.with(|world| world.slow);
+    if slow > 0 {
+        tokio::time::sleep(Duration::from_secs(slow)).await;
+    }
     fake.with(|world| {
         world.requests.push(request.uri().to_string());
         if let Some(code) = world.refusals.get(&ask.collection) {
@@ -320,9 +350,10 @@ async fn answer(State(fake): State<Fake>, request: Request<Body>) -> Response<Bo
             busy.headers_mut().insert("retry-after", secs.into());
             return busy;
         }
-        match ask.get("watch") {
-            Some(_) => world.watch(&ask),
-            None => world.list(&ask),
+        match (ask.get("watch"), &ask.name) {
+            (Some(_), _) => world.watch(&ask),
+            (None, Some(name)) => world.get(&ask, name),
+            (None, None) => world.list(&ask),
         }
     })
 }
@@ -330,9 +361,10 @@ async fn answer(State(fake): State<Fake>, request: Request<Body>) -> Response<Bo
 fn parse(uri: &axum::http::Uri) -> Ask {
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let rest = if parts[0] == "api" { &parts[2..] } else { &parts[3..] };
-    let (namespace, collection) = match rest {
-        ["namespaces", namespace, collection] => (Some((*namespace).to_owned()), *collection),
-        [collection] => (None, *collection),
+    let (namespace, collection, name) = match rest {
+        ["namespaces", namespace, collection] => (Some(*namespace), *collection, None),
+        ["namespaces", namespace, collection, name] => (Some(*namespace), *collection, Some(*name)),
+        [collection] => (None, *collection, None),
         other => panic!("no such path: {other:?}"),
     };
     let unescape = |text: &str| text.replace("%3D", "=").replace("%21", "!").replace("%2B", "+");
@@ -343,7 +375,8 @@ fn parse(uri: &axum::http::Uri) -> Ask {
         .filter_map(|pair| pair.split_once('='));
     Ask {
         collection: collection.to_owned(),
-        namespace,
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
         query: pairs.map(|(name, value)| (name.to_owned(), unescape(value))).collect(),
     }
 }

@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use inquest_shared::clock::{Clock, FakeClock};
 use serde_json::{Value, json};
 
-use super::{bed::NOW, fake::Fake};
+use super::bed::NOW;
 use crate::cluster::{ClusterIndex, ClusterMetrics, Clusters, Found, Kind, WatchState, watch::decode};
 
-pub(crate) use super::sample::{container_id, node, pod, replica_set, uid, warning};
+pub(crate) use super::{
+    fake::Fake,
+    sample::{container_id, crashed, node, pod, replica_set, uid, warning},
+};
 
 /// The index of a cluster `c1` that nothing fills but [`learn`], with its watches open.
 pub(crate) fn index() -> ClusterIndex {
@@ -23,8 +26,13 @@ pub(crate) fn index() -> ClusterIndex {
 
 /// That cluster with its client, which needs a runtime.
 pub(crate) fn clusters() -> Clusters {
+    clusters_of(&Fake::new())
+}
+
+/// The same, with an apiserver that can be asked.
+pub(crate) fn clusters_of(apiserver: &Fake) -> Clusters {
     let index = index();
-    let entry = (Arc::clone(index.name()), (index, Fake::new().client()));
+    let entry = (Arc::clone(index.name()), (index, apiserver.client()));
     Clusters(Arc::new(BTreeMap::from([entry])))
 }
 
