@@ -1,12 +1,16 @@
 //! What Kubernetes knows about a death, added to the finding of its node.
 //!
-//! Owns which facts of the cluster index become evidence, and which findings are looked at again when the index learns more.
-//! Must not know the engine, the store or transports. Nothing here waits for an apiserver: what is not known is not added.
+//! Owns which facts of the cluster index become evidence, and which findings are looked at again when the index or the apiserver
+//! tells more. Must not know the engine, the store or transports. No finding waits for an apiserver: what is not known is not
+//! added, and follows.
 
+mod changed;
 mod context;
 mod events;
 mod follow;
 mod metrics;
+mod rollout;
+mod template;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -27,9 +31,11 @@ pub use follow::keep_correlating;
 pub use metrics::CorrelationMetrics;
 
 use crate::{
-    cluster::{ClusterIndex, Clusters, Kind, PodView},
+    cluster::{self, ClusterIndex, Clusters, Kind, PodView},
     record::NodeIdentity,
 };
+use rollout::Rollouts;
+use template::Templates;
 use waiting::Waiting;
 
 /// How long an undecided death may still be explained: as long as it waits before people are told, and more for an index that
@@ -52,6 +58,8 @@ pub struct Correlation {
     clusters: Clusters,
     clock: Arc<dyn Clock>,
     waiting: Arc<Mutex<Waiting>>,
+    rollouts: Arc<Mutex<Rollouts>>,
+    templates: Arc<Templates>,
     metrics: CorrelationMetrics,
 }
 
@@ -63,6 +71,8 @@ impl Correlation {
             clusters,
             clock,
             waiting: Arc::default(),
+            rollouts: Arc::default(),
+            templates: Arc::default(),
             metrics,
         }
     }
@@ -76,13 +86,18 @@ impl Correlation {
             return Ok(());
         };
         match add(index, node, finding) {
-            Ok(Pod::Known) => self.metrics.completed.inc(),
-            Ok(Pod::Unknown) => self.metrics.unknown.inc(),
+            Ok(Pod::Known(pod, owner)) => {
+                self.metrics.completed.inc();
+                self.add_rollout(index, node, finding, (&pod, &owner));
+            }
+            Ok(Pod::Unknown) => {
+                self.metrics.unknown.inc();
+            }
             Err(ForeignPod) => {
                 self.metrics.foreign.inc();
                 return Err(ForeignPod);
             }
-        };
+        }
         if let Some(patience) = patience(finding) {
             let dropped = self.waiting().add(node, finding, (self.clock.now(), patience));
             self.metrics.forgotten.inc_by(dropped);
@@ -115,11 +130,21 @@ impl Correlation {
                 return;
             }
             let before = finding.clone();
-            if add(index, node, finding).is_ok() && *finding != before {
+            let Ok(known) = add(index, node, finding) else { return };
+            if let Pod::Known(pod, owner) = known
+                && finding.evidence.rollout().is_none()
+            {
+                self.add_rollout(index, node, finding, (&pod, &owner));
+            }
+            if *finding != before {
                 told.push((Arc::clone(node), finding.clone()));
             }
         });
         told
+    }
+
+    fn rollouts(&self) -> MutexGuard<'_, Rollouts> {
+        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -129,7 +154,7 @@ impl Correlation {
 
 /// Whether the apiserver knows the pod of a finding.
 enum Pod {
-    Known,
+    Known(PodView, cluster::Owner),
     Unknown,
 }
 
@@ -164,7 +189,7 @@ fn add(index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Resu
     if !silent || finding.evidence.pod().is_some() {
         note(finding, at, context);
     }
-    Ok(Pod::Known)
+    Ok(Pod::Known(pod, owner))
 }
 
 /// How long a finding may still be changed by what the index learns; `None` when it says all already.

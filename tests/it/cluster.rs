@@ -4,6 +4,7 @@ mod leftovers;
 mod outage;
 mod pods;
 mod product;
+mod rollout;
 mod states;
 
 use anyhow::{Context as _, Result};

@@ -1,4 +1,4 @@
-//! Looks again at undecided findings when the index learns more about their pods.
+//! Looks again at findings when the index learns more about their pods, or the apiserver tells what changed in their workloads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use inquest_shared::model::Finding;
 use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Correlation, Told};
+use super::{Correlation, Told, template::AT_ONCE};
 use crate::{
     cluster::{Change, ClusterIndex, PodView},
     pipeline::{Intake, Received, Stopped, Submission, digest},
@@ -32,6 +32,9 @@ pub async fn keep_correlating(
         index.listen();
         followers.spawn(follow(correlation.clone(), index.clone(), intake.clone()));
     }
+    for _ in 0..AT_ONCE {
+        followers.spawn(compare(correlation.clone(), intake.clone()));
+    }
     let ended = tokio::select! {
         () = token.cancelled() => Ok(()),
         Some(ended) = followers.join_next() => ended,
@@ -51,10 +54,17 @@ async fn follow(correlation: Correlation, index: ClusterIndex, intake: Intake) {
             }
             _ = looks.tick() => correlation.caught_up(&index),
         };
-        for (node, finding) in told {
-            if tell(&intake, node, finding).await.is_err() {
-                return;
-            }
+        if tell_all(&intake, told).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn compare(correlation: Correlation, intake: Intake) {
+    loop {
+        let told = correlation.compared().await;
+        if tell_all(&intake, told).await.is_err() {
+            return;
         }
     }
 }
@@ -68,6 +78,13 @@ fn pod_of(index: &ClusterIndex, change: &Change) -> Option<PodView> {
         Change::Warning(warning) => index.pod_named(&warning.namespace, &warning.name),
         _ => None,
     }
+}
+
+async fn tell_all(intake: &Intake, told: Vec<Told>) -> Result<(), Stopped> {
+    for (node, finding) in told {
+        tell(intake, node, finding).await?;
+    }
+    Ok(())
 }
 
 async fn tell(intake: &Intake, node: Arc<NodeIdentity>, finding: Finding) -> Result<(), Stopped> {

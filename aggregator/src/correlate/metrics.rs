@@ -1,7 +1,15 @@
 //! How much of what nodes tell the cluster can explain.
 
 use inquest_shared::telemetry::Registry;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Reason {
+    pub(super) reason: &'static str,
+}
 
 /// The numbers of the correlation.
 #[derive(Debug, Clone)]
@@ -14,6 +22,12 @@ pub struct CorrelationMetrics {
     pub(super) foreign: Counter,
     /// Undecided findings that were forgotten before their time.
     pub(super) forgotten: Counter,
+    /// Pairs of revisions that were compared.
+    pub(super) templates: Counter,
+    /// Pairs of revisions that could not be.
+    pub(super) templates_failed: Family<Reason, Counter>,
+    /// Findings that will not hear what changed.
+    pub(super) templates_dropped: Counter,
 }
 
 impl CorrelationMetrics {
@@ -31,6 +45,19 @@ impl CorrelationMetrics {
             forgotten: counter(
                 "correlation_forgotten",
                 "Undecided findings that were not looked at again for want of room",
+            ),
+            templates: counter(
+                "correlation_templates",
+                "Pairs of revisions of a workload whose templates were compared",
+            ),
+            templates_failed: registry.register(
+                "correlation_templates_failed",
+                "Pairs of revisions that could not be compared, by reason",
+                Family::default(),
+            ),
+            templates_dropped: counter(
+                "correlation_templates_dropped",
+                "Findings that were not told what changed, for want of room",
             ),
         }
     }

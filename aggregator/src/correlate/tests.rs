@@ -1,3 +1,5 @@
+mod changed;
+
 use std::sync::Arc;
 
 use super::{Correlation, CorrelationMetrics, ForeignPod};
@@ -29,7 +31,7 @@ fn sender(name: &str, uid: &str) -> Arc<NodeIdentity> {
 }
 
 /// The container `main` of pod 1 ended with this code.
-fn death(exit_code: i32) -> Finding {
+pub(super) fn death(exit_code: i32) -> Finding {
     let exit = RuntimeExit {
         exit_code,
         finished_at: END,
