@@ -1,6 +1,6 @@
 //! What changed before a crash, as a real apiserver tells it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use inquest_tests::{
     Cluster,
     cluster::{Installation, Namespace},
@@ -69,7 +69,16 @@ async fn a_crash_after_an_update_names_what_changed_and_says_that_old_pods_are_h
     assert_eq!(pods(&incident), [(1, 0), (0, 3)], "{said}");
     let incidents = installation.incidents(namespace.name())?;
     assert_eq!(incidents.len(), 1, "{incidents:#?}");
-    assert!(!json!(incidents).to_string().contains(SECRET), "{incidents:#?}");
+    let aggregator = ["--namespace", "inquest", "exec", "deployment/inquest-aggregator", "--"];
+    let show = ["/inquest", "incident", incident["id"].as_str().context("no id")?];
+    let card = cluster.kubectl(&[&aggregator[..], &show].concat())?;
+    let changed =
+        "after revision 2 (command changed, env DB_URL removed); 1 of 1 new pods crash, 3 of 3 old pods healthy";
+    assert!(card.contains(changed) && card.contains("1 of 4 pods (25 %)"), "{card}");
+    let log = cluster.kubectl(&["--namespace", "inquest", "logs", "deployment/inquest-aggregator"])?;
+    for told in [json!(incidents).to_string(), card, log] {
+        assert!(!told.contains(SECRET), "{told}");
+    }
     Ok(())
 }
 
