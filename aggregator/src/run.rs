@@ -172,7 +172,7 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
     let intake = start_pipeline(parts, &writer, &live, &standing).await?;
     start_api(parts, &doors, listeners.api, &intake);
     let correlation = start_watches(parts, &watches, &intake);
-    start_survey(parts, &watches, intake.clone(), standing);
+    start_survey(parts, &watches, (intake.clone(), correlation.clone()), standing);
     start_ingest(parts, &doors, &house, listeners.ingest, (intake, correlation))?;
     start_housekeeping(parts, &house, live.keep.subscribe());
     start_reload(parts, &house, reload, live);
@@ -313,11 +313,17 @@ fn start_watches(parts: &Parts, stage: &Stage, intake: &Intake) -> Correlation {
 }
 
 /// Tells what the apiservers know and no node sees.
-fn start_survey(parts: &Parts, stage: &Stage, intake: Intake, standing: watch::Sender<Standing>) {
+fn start_survey(
+    parts: &Parts,
+    stage: &Stage,
+    (intake, correlation): (Intake, Correlation),
+    standing: watch::Sender<Standing>,
+) {
     let survey = Survey {
         clusters: parts.clusters.clone(),
         nodes: parts.nodes.clone(),
         patience: parts.config.report_after.get(),
+        correlation,
         intake,
         standing,
         clock: Arc::clone(&parts.clock),

@@ -26,6 +26,7 @@ pub use metrics::SurveyMetrics;
 
 use crate::{
     cluster::{ClusterIndex, Clusters, Container, Kind, Node, Phase, Pod, PodView},
+    correlate::Correlation,
     ingest::{NodeView, Nodes},
     pipeline::{Intake, Received, Standing, Stopped, Submission, digest},
 };
@@ -77,6 +78,8 @@ pub struct Survey {
     pub nodes: Nodes,
     /// How long a state must last before it is told; images are given twice as long.
     pub patience: Duration,
+    /// What else the index knows of a pod in trouble: its warnings, and what changed.
+    pub correlation: Correlation,
     /// Where findings go.
     pub intake: Intake,
     /// Where the list of states that hold goes.
@@ -119,8 +122,12 @@ impl Survey {
     }
 
     async fn tell(&self, told: Vec<Told>) -> Result<(), Stopped> {
-        for Told { node, finding } in told {
+        for Told { node, mut finding } in told {
             self.metrics.told(&finding);
+            let node = Arc::new(node);
+            if !finding.subject.pod_uid.is_empty() && self.correlation.complete(&node, &mut finding).is_err() {
+                continue;
+            }
             let received = Received {
                 seq: 0,
                 digest: digest(&node, &(&finding).into()),
@@ -129,7 +136,7 @@ impl Survey {
                 permit: None,
             };
             let submission = Submission {
-                node: Arc::new(node),
+                node,
                 sink: None,
                 findings: vec![received],
             };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use inquest_shared::{
-    cause,
+    cause::{self, more_specific},
     clock::UnixNanos,
     model::{FindingKind, Incident, IncidentState, MAX_NAMES, Names, Severity, TransitionKind, Verdict},
 };
@@ -101,7 +101,9 @@ pub(super) fn attach(
         timers::arrived(incident, rules, now);
     }
     let before = (incident.latest.key, incident.latest.verdict);
-    let part_of_latest = latest::follow(&mut incident.latest, arrival);
+    // That a rollout is stuck explains nothing where its crash is known.
+    let lesser = arrival.finding.kind == FindingKind::Report && more_specific(incident.cause, arrival.verdict.cause);
+    let part_of_latest = !lesser && latest::follow(&mut incident.latest, arrival);
     let verdict = if part_of_latest {
         incident.latest.verdict
     } else {

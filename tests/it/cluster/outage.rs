@@ -172,6 +172,8 @@ async fn a_node_that_lost_its_power_is_one_incident_and_its_pods_are_none() -> R
     let is_lost = |incident: &serde_json::Value| incident["cause"] == "CAUSE_NODE_LOST";
     let incident = installation.of_node(lost, "the node is told as lost", is_lost).await;
     cluster.ctl(&["start", lost])?;
+    // With the power its mounts went as well.
+    Installation::of(&cluster).await?;
     let incident = incident?;
     let report = &incident["latest"]["evidence"][0]["report"];
     ensure!(report["affected"].as_u64() >= Some(2), "{incident}");

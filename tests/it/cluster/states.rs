@@ -135,6 +135,9 @@ async fn a_rollout_to_an_image_that_does_not_exist_is_one_message_and_ends_when_
             conditions.iter().any(late).then_some(())
         })
         .await?;
+    let changed = "what changed is told with it";
+    let names_image = |incident: &Value| incident.to_string().contains("TEMPLATE_FIELD_IMAGE");
+    installation.incident(namespace.name(), changed, names_image).await?;
     let joined = "the stuck rollout is part of it";
     let incident = installation
         .incident(namespace.name(), joined, |incident| occurrences(incident) >= 2)

@@ -107,7 +107,7 @@ fn a_stuck_rollout_and_what_it_is_stuck_on_are_one_incident_whichever_was_first(
     let mut world = World::new();
     assert_eq!(world.send(&exit(1, 11, 1, &[]), after(0)), [Opened]);
     assert_eq!(world.send(&report(2, ReportKind::Rollout, ""), after(600)), []);
-    assert_eq!(world.only().cause, Cause::AppError);
+    assert_eq!((world.only().cause, world.only().latest.key), (Cause::AppError, key(1)));
     assert!(world.only().secondary_causes.is_empty());
 
     let mut world = World::new();
