@@ -129,6 +129,17 @@ pub(crate) enum Command {
     /// Works on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints the manifests of this version for Kubernetes
+    #[command(after_help = "Examples:\n  \
+        {bin} install --print | kubectl apply -f -\n  \
+        {bin} install --print --profile minimal > inquest.yaml\n\n\
+        The namespace and the authority come first; the handbook's page on installation says how to make them.\n\
+        Applied again, it changes only what differs.")]
+    Install(InstallArgs),
+    /// Prints the manifests that are to be deleted; the database and the authority stay
+    #[command(after_help = "Examples:\n  \
+        {bin} uninstall --print | kubectl delete --ignore-not-found -f -")]
+    Uninstall(InstallArgs),
     /// Writes a completion script for a shell
     #[command(after_help = "Examples:\n  \
         inquest completion bash > /etc/bash_completion.d/inquest\n  \
@@ -137,6 +148,27 @@ pub(crate) enum Command {
         /// Shell that reads the script
         shell: Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// Print the manifests; this program changes no cluster
+    #[arg(long, required = true)]
+    pub(crate) print: bool,
+    /// What the agents may see
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    pub(crate) profile: Profile,
+}
+
+/// What agents are granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// No root, no runtime socket: counters only
+    Minimal,
+    /// Root without any capability: counters, runtime, trace events
+    Standard,
+    /// The kernel log as well
+    Privileged,
 }
 
 #[derive(Debug, Args)]

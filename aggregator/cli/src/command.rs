@@ -6,6 +6,7 @@ mod deliveries;
 mod findings;
 mod incident;
 mod incidents;
+mod install;
 mod nodes;
 pub(crate) mod watch;
 
@@ -31,6 +32,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Status, C
         Command::Nodes(args) => nodes::run(context, &args).await,
         Command::Config(ConfigCommand::Check(args)) => config::check(context, &args),
         Command::Config(ConfigCommand::Schema { program }) => config::schema::run(program),
+        Command::Install(args) => install::install(&args),
+        Command::Uninstall(args) => install::uninstall(&args),
         Command::Completion { shell } => completion::run(shell),
     }
 }
