@@ -16,16 +16,19 @@ mod live;
 mod standing;
 mod timers;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use inquest_shared::{
     cause,
     clock::UnixNanos,
-    model::{Discovery, Finding, Incident, IncidentState, Key},
+    model::{Discovery, Finding, Incident, IncidentState},
 };
 use ulid::Ulid;
 
-pub use self::{batch::Batch, standing::standing_key};
+pub use self::{
+    batch::Batch,
+    standing::{Standing, standing_key},
+};
 use self::{identity::Identity, live::Live};
 use crate::record::{NodeIdentity, Notice, StoredOccurrence};
 
@@ -75,8 +78,8 @@ pub enum Event {
     Standing {
         /// Name of the cluster.
         cluster: String,
-        /// Names of the states, as [`standing_key`] makes them.
-        keys: BTreeSet<Key>,
+        /// What holds.
+        now: Standing,
     },
     /// Time passed. Due at [`Engine::next_deadline`]; more often does no harm.
     Tick,

@@ -16,7 +16,7 @@ use inquest_shared::clock::UnixNanos;
 use ulid::Ulid;
 
 pub use ack::{AckNews, AckSink, AckTracker, Overdraw, WINDOW_BYTES};
-pub use fold::Standing;
+pub use fold::Standings;
 pub use ids::{Ids, monotonic_ids};
 pub use intake::{BUDGET_BYTES, Intake, Received, Stopped, Submission};
 pub use metrics::PipelineMetrics;

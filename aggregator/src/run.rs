@@ -29,7 +29,7 @@ use crate::{
     door::{Door, DoorMetrics, Limits, connections_within},
     ingest::{self, Authority, Ingest, IngestMetrics, Nodes, NodesMetrics},
     notify::{self, Surroundings},
-    pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner, Standing},
+    pipeline::{self, Handover, Intake, Pipeline, PipelineMetrics, Planner, Standings},
     reconfigure::{Live, rules},
     record::{Notice, OutboxRow},
     retention::{Keep, Retention, RetentionMetrics},
@@ -203,7 +203,7 @@ async fn start_pipeline(
     parts: &Parts,
     stage: &Stage,
     live: &Live,
-    standing: &watch::Sender<Standing>,
+    standing: &watch::Sender<Standings>,
 ) -> anyhow::Result<Intake> {
     let (pipeline, intake) = Pipeline::start(pipeline::Parts {
         store: Arc::clone(&parts.store),
@@ -317,7 +317,7 @@ fn start_survey(
     parts: &Parts,
     stage: &Stage,
     (intake, correlation): (Intake, Correlation),
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<Standings>,
 ) {
     let survey = Survey {
         clusters: parts.clusters.clone(),

@@ -16,7 +16,7 @@ mod sight;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use inquest_shared::clock::{Clock, UnixNanos};
 use tokio::{sync::watch, time::interval};
@@ -27,8 +27,9 @@ pub use metrics::SurveyMetrics;
 use crate::{
     cluster::{ClusterIndex, Clusters, Container, Kind, Node, Phase, Pod, PodView},
     correlate::Correlation,
+    engine::Standing,
     ingest::{NodeView, Nodes},
-    pipeline::{Intake, Received, Standing, Stopped, Submission, digest},
+    pipeline::{Intake, Received, Standings, Stopped, Submission, digest},
 };
 use memory::Memory;
 use sight::{Sight, Told};
@@ -57,7 +58,7 @@ struct Detector {
 }
 
 /// The registry.
-static DETECTORS: [Detector; 9] = [
+static DETECTORS: [Detector; 10] = [
     containers::WAITING,
     pods::UNSCHEDULED,
     pods::UNMOUNTED,
@@ -67,6 +68,7 @@ static DETECTORS: [Detector; 9] = [
     jobs::FAILED,
     nodes::UNWELL,
     nodes::RESTARTED,
+    nodes::WARNED,
 ];
 
 /// Looks at clusters and tells what it sees. Clones share nothing but where they tell it.
@@ -83,7 +85,7 @@ pub struct Survey {
     /// Where findings go.
     pub intake: Intake,
     /// Where the list of states that hold goes.
-    pub standing: watch::Sender<Standing>,
+    pub standing: watch::Sender<Standings>,
     /// The clock of the aggregator.
     pub clock: Arc<dyn Clock>,
     /// Its numbers.
@@ -148,8 +150,9 @@ impl Survey {
     /// Said with every look: a finding that the writer took after the last list is in this one.
     fn stand(&self, memories: &[(ClusterIndex, Memory)]) {
         let known = memories.iter().filter_map(|(index, memory)| {
-            let holds = memory.standing(self.clock.now())?;
-            Some((index.name().to_string(), holds))
+            let keys = memory.standing(self.clock.now())?;
+            let blind = silent_nodes(index, self.agents_of(index));
+            Some((index.name().to_string(), Standing { keys, blind }))
         });
         self.standing.send_replace(known.collect());
         for (index, memory) in memories {
@@ -174,6 +177,15 @@ fn look(index: &ClusterIndex, agents: Vec<NodeView>, memory: &mut Memory, now: U
         }
     }
     memory.due(index.name(), now)
+}
+
+/// Nodes whose agents are silent. A node that was taken out of the cluster is not waited for.
+fn silent_nodes(index: &ClusterIndex, agents: Vec<NodeView>) -> BTreeSet<String> {
+    let silent = agents
+        .into_iter()
+        .filter(|agent| agent.silent)
+        .map(|agent| agent.node.name);
+    silent.filter(|name| index.node(name).is_some()).collect()
 }
 
 fn is_troubled(pod: &Pod) -> bool {

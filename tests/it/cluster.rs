@@ -4,6 +4,7 @@ mod leftovers;
 mod outage;
 mod pods;
 mod product;
+mod rights;
 mod rollout;
 mod states;
 

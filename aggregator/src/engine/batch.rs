@@ -4,12 +4,10 @@
 
 mod overlay;
 
-use std::collections::BTreeSet;
-
 use inquest_shared::{
     cause,
     clock::UnixNanos,
-    model::{Discovery, Finding, FindingKind, Incident, IncidentState, Key, TransitionKind},
+    model::{Discovery, Finding, FindingKind, Incident, IncidentState, TransitionKind},
 };
 use ulid::Ulid;
 
@@ -20,7 +18,7 @@ use super::{
     counting,
     episode::{self, Entry},
     identity::{self, Identity},
-    standing,
+    standing::{self, Standing},
     timers::{self, Passage},
 };
 use crate::record::{NodeIdentity, Notice, StoredOccurrence};
@@ -63,7 +61,7 @@ impl<'a> Batch<'a> {
                 }
                 self.finding(&node, &finding, now, ids);
             }
-            Event::Standing { cluster, keys } => self.standing(&cluster, &keys, now),
+            Event::Standing { cluster, now: standing } => self.standing(&cluster, &standing, now),
             Event::Tick => self.tick(now),
             Event::Rules(rules) => self.change_rules(rules),
         }
@@ -125,19 +123,23 @@ impl<'a> Batch<'a> {
         self.overlay.forget_resolved(|at| at.saturating_add(window) <= now);
     }
 
-    /// What no longer holds stops to keep its incident open; the quiet period begins.
-    fn standing(&mut self, cluster: &str, keys: &BTreeSet<Key>, now: UnixNanos) {
-        let held = |incident: &Incident| incident.cluster == cluster && !incident.standing.is_empty();
+    /// What no longer holds stops to keep its incident open; the quiet period begins. On a node that nobody hears of it does
+    /// not run: silence is not health.
+    fn standing(&mut self, cluster: &str, standing: &Standing, now: UnixNanos) {
+        let rules = self.rules.clone();
+        let concerned = |incident: &Incident| {
+            let blind = standing.is_blind_for(incident) && timers::is_half_over(incident, &rules, now);
+            incident.cluster == cluster && (blind || standing.ends_some_of(incident))
+        };
         for id in self.overlay.open_ids() {
-            if !self.overlay.get(id).is_some_and(held) {
-                continue;
+            if self.overlay.get(id).is_some_and(concerned) {
+                self.overlay.edit(id, |incident| {
+                    let mended = standing::keep(incident, &standing.keys);
+                    if mended || standing.is_blind_for(incident) {
+                        timers::restart_quiet(incident, &rules, now);
+                    }
+                });
             }
-            let rules = self.rules.clone();
-            self.overlay.edit(id, |incident| {
-                if standing::keep(incident, keys) {
-                    timers::restart(incident, &rules, now);
-                }
-            });
         }
     }
 

@@ -7,6 +7,27 @@ use std::collections::BTreeSet;
 
 use inquest_shared::model::{Finding, Incident, Key, MAX_STANDING, ReportKind, Subject};
 
+/// What holds in a cluster at present.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Names of the states, as [`standing_key`] makes them.
+    pub keys: BTreeSet<Key>,
+    /// Nodes whose agents are silent: what happens there is not heard of.
+    pub blind: BTreeSet<String>,
+}
+
+impl Standing {
+    /// Whether a state that the incident holds on to does not hold any more.
+    pub(super) fn ends_some_of(&self, incident: &Incident) -> bool {
+        !incident.standing.is_subset(&self.keys)
+    }
+
+    /// Whether the incident may go on unheard.
+    pub(super) fn is_blind_for(&self, incident: &Incident) -> bool {
+        incident.nodes.names.iter().any(|node| self.blind.contains(node))
+    }
+}
+
 /// Names a state of a subject.
 #[must_use]
 pub fn standing_key(subject: &Subject, kind: ReportKind) -> Key {

@@ -76,7 +76,17 @@ pub(super) fn arrived(incident: &mut Incident, rules: &Rules, now: UnixNanos) {
 /// Starts the quiet period anew.
 pub(super) fn restart(incident: &mut Incident, rules: &Rules, now: UnixNanos) {
     incident.last_arrival = now;
+    restart_quiet(incident, rules, now);
+}
+
+/// Starts the quiet period anew without an occurrence.
+pub(super) fn restart_quiet(incident: &mut Incident, rules: &Rules, now: UnixNanos) {
     incident.quiet_until = now.saturating_add(quiet_period(rules, &incident.gaps));
+}
+
+/// Whether less than half of the quiet period is left. Whoever holds it open writes then only, not with each look.
+pub(super) fn is_half_over(incident: &Incident, rules: &Rules, now: UnixNanos) -> bool {
+    incident.quiet_until.since(now) < quiet_period(rules, &incident.gaps) / 2
 }
 
 /// The configured quiet period, or three median gaps when that is longer; at most six hours unless configured longer.

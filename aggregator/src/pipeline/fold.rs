@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{AckSink, Ids, lanes::Item};
 use crate::{
-    engine::{Delta, Engine, Event, Rules},
+    engine::{Delta, Engine, Event, Rules, Standing},
     record::{NodeIdentity, StoredOccurrence},
 };
 
@@ -20,14 +20,14 @@ const BUDGET: Duration = Duration::from_millis(5);
 /// Primary key of a finding.
 pub(super) type PrimaryKey = (NodeIdentity, Key);
 
-/// States that hold at present, by cluster.
-pub type Standing = BTreeMap<String, BTreeSet<Key>>;
+/// What holds at present, by cluster.
+pub type Standings = BTreeMap<String, Standing>;
 
 /// What the engine is to learn with a batch, beside findings.
 #[derive(Debug, Clone, Default)]
 pub(super) struct News {
     pub rules: Option<Rules>,
-    pub standing: Standing,
+    pub standing: Standings,
 }
 
 /// What a batch did.
@@ -82,8 +82,9 @@ pub(super) fn fold(
         batch.arrive(&item.node, finding, now, ids);
         taken = taken.saturating_add(1);
     }
-    for (cluster, keys) in news.standing {
-        batch.fold(Event::Standing { cluster, keys }, now, ids);
+    for (cluster, standing) in news.standing {
+        let event = Event::Standing { cluster, now: standing };
+        batch.fold(event, now, ids);
     }
     batch.fold(Event::Tick, now, ids);
     Folded {

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Handover, Ids, Intake, PipelineMetrics, Planner, Standing, Submission,
+    Handover, Ids, Intake, PipelineMetrics, Planner, Standings, Submission,
     fold::{Folded, News, Part, fold, keys_of, parts_of},
     intake::Budget,
     lanes::{BATCH, Item, Lanes},
@@ -47,7 +47,7 @@ pub struct Parts {
     /// Rules of the engine; a change takes effect with the next batch.
     pub rules: watch::Receiver<Rules>,
     /// States that the apiservers know and that hold at present. Each news is the whole truth about its clusters.
-    pub standing: watch::Receiver<Standing>,
+    pub standing: watch::Receiver<Standings>,
     /// Whom to tell.
     pub planner: Box<dyn Planner>,
     /// Who sends.

@@ -8,7 +8,7 @@ use super::{
     Detector, View,
     sight::{Sight, place, report},
 };
-use crate::cluster::{Condition, Kind, Node};
+use crate::cluster::{Condition, Kind, Node, Warning};
 
 pub(super) const UNWELL: Detector = Detector {
     needs: &[Kind::Nodes],
@@ -18,6 +18,18 @@ pub(super) const UNWELL: Detector = Detector {
 /// After an apiserver was away, nodes look silent until their kubelets have reported again. Source: the kubelet renews its
 /// lease each 10 s, and the controller looks at them each 5 s; both may take a while to get through.
 const AFTER_OUTAGE: Duration = Duration::from_secs(120);
+/// Warnings of the kubelet about its node. What it says of memory (`SystemOOM`) the kernel tells better.
+/// Source: kubernetes `pkg/kubelet/events/event.go`.
+const WARNINGS: &[&str] = &[
+    "ContainerGCFailed",
+    "EvictionThresholdMet",
+    "FreeDiskSpaceFailed",
+    "ImageGCFailed",
+    "InvalidDiskCapacity",
+    "KubeletSetupFailed",
+];
+/// The kubelet tries each of these again within five minutes, and says so.
+const TRIES: Duration = Duration::from_secs(600);
 /// Conditions of Kubernetes itself; those that others add say what holds, not whether it is bad.
 /// Source: kubernetes.io, "Node Status".
 const PRESSURES: &[&str] = &["MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"];
@@ -25,6 +37,11 @@ const PRESSURES: &[&str] = &["MemoryPressure", "DiskPressure", "PIDPressure", "N
 pub(super) const RESTARTED: Detector = Detector {
     needs: &[Kind::Nodes],
     look: |view| Some(view.restarted.iter().filter_map(|node| restarted(node)).collect()),
+};
+
+pub(super) const WARNED: Detector = Detector {
+    needs: &[Kind::Nodes, Kind::Events],
+    look: warned,
 };
 
 fn look(view: &View<'_>) -> Option<Vec<Sight>> {
@@ -69,6 +86,30 @@ fn unwell(view: &View<'_>, node: &Arc<Node>) -> Vec<Sight> {
         .filter(|c| PRESSURES.contains(&&*c.name) && c.holds());
     let pressures = pressures.map(|c| sight(view, node, ReportKind::NodeCondition, (&c.name, c)));
     ready.into_iter().chain(pressures).collect()
+}
+
+/// What the kubelet complains of. It names its node by name where others give a uid.
+fn warned(view: &View<'_>) -> Option<Vec<Sight>> {
+    let warned = |event: &Warning| {
+        let recent = event.last.is_some_and(|last| view.now.since(last) < TRIES);
+        &*event.kind == "Node" && recent && WARNINGS.contains(&&*event.reason)
+    };
+    let warnings = view.index.warnings_that(warned);
+    let sights = warnings.iter().filter_map(|warning| {
+        let node = view.index.node(&warning.name)?;
+        Some(Sight {
+            episode: format!("{}/{}", node.uid, warning.reason),
+            subject: of_node(&node),
+            node: Some(place(&node)),
+            report: report(
+                ReportKind::NodeCondition,
+                &warning.reason,
+                &warning.message,
+                warning.first,
+            ),
+        })
+    });
+    Some(sights.collect())
 }
 
 fn sight(view: &View<'_>, node: &Node, kind: ReportKind, (reason, condition): (&str, &Condition)) -> Sight {

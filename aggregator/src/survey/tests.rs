@@ -332,3 +332,24 @@ fn a_silent_agent_is_the_agents_trouble_only_while_its_node_is_well() {
         [Cause::NodeLost]
     );
 }
+
+#[test]
+fn a_kubelet_that_cannot_free_disk_is_told_as_its_nodes_trouble() {
+    let mut world = World::watched();
+    let mut event = event(
+        1,
+        "Node",
+        ("node1", "node1".to_owned()),
+        "FreeDiskSpaceFailed",
+        "Failed to garbage collect",
+        world.now,
+    );
+    event["involvedObject"]["namespace"] = "".into();
+    world.learn(Kind::Events, &event);
+    let told = world.after(80);
+    assert_eq!(told.iter().map(cause_of).collect::<Vec<_>>(), [Cause::NodeCondition]);
+    assert_eq!(
+        told[0].finding.evidence.report().unwrap().reason.raw(),
+        "FreeDiskSpaceFailed"
+    );
+}

@@ -3,7 +3,7 @@
 use inquest_shared::model::{Cause, Report, ReportKind, Severity, Untrusted};
 
 use super::*;
-use crate::engine::standing_key;
+use crate::engine::{Standing, standing_key};
 use TransitionKind::{Opened, Reclassified, Reopened, Resolved};
 
 /// A state of the workload `web`, seen at pod `n`.
@@ -38,7 +38,10 @@ impl World {
             .filter_map(|finding| Some(standing_key(&finding.subject, finding.evidence.report()?.kind)));
         let event = Event::Standing {
             cluster: "c".into(),
-            keys: keys.collect(),
+            now: Standing {
+                keys: keys.collect(),
+                ..Standing::default()
+            },
         };
         let delta = self.fold(vec![event, Event::Tick], now);
         self.commit(&delta)
@@ -89,7 +92,7 @@ fn what_held_holds_after_a_restart_and_without_news() {
     assert_eq!(world.wait(after(DAY)), []);
     let other = Event::Standing {
         cluster: "another".into(),
-        keys: [].into(),
+        now: Standing::default(),
     };
     let delta = world.fold(vec![other], after(DAY));
     assert!(delta.incidents.is_empty());
@@ -184,4 +187,28 @@ fn forty_pods_that_went_with_their_node_are_one_message_and_a_crash_afterwards_i
     assert_eq!((incident.pods.total, incident.looping), (40, false));
     assert_eq!(incident.latest.verdict.cause, Cause::NodeLost);
     assert_eq!(world.send(&exit(50, 70, 1, &[]), after(70)), [Opened]);
+}
+
+/// An agent that is gone tells of no crash, and that is no recovery.
+#[test]
+fn an_incident_does_not_resolve_while_nothing_is_heard_of_its_node() {
+    let mut world = World::new();
+    assert_eq!(world.send(&exit(1, 11, 1, &[]), after(0)), [Opened]);
+    let blind = |blind: &[&str]| Event::Standing {
+        cluster: "c".into(),
+        now: Standing {
+            blind: blind.iter().map(|name| (*name).to_owned()).collect(),
+            ..Standing::default()
+        },
+    };
+    let mut written = 0;
+    for second in 1..3_000 {
+        let delta = world.fold(vec![blind(&["n1"]), Event::Tick], after(second));
+        written += delta.incidents.len();
+        assert_eq!(world.commit(&delta), []);
+    }
+    assert!(written < 20, "{written} writes");
+    let delta = world.fold(vec![blind(&["n2"])], after(3_000));
+    world.commit(&delta);
+    assert_eq!(world.wait(after(3_601)), [Resolved]);
 }
