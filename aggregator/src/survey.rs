@@ -29,7 +29,7 @@ use crate::{
     correlate::Correlation,
     engine::Standing,
     ingest::{NodeView, Nodes},
-    pipeline::{Intake, Received, Standings, Stopped, Submission, digest},
+    pipeline::{Intake, Standings, Stopped},
 };
 use memory::Memory;
 use sight::{Sight, Told};
@@ -130,19 +130,7 @@ impl Survey {
             if !finding.subject.pod_uid.is_empty() && self.correlation.complete(&node, &mut finding).is_err() {
                 continue;
             }
-            let received = Received {
-                seq: 0,
-                digest: digest(&node, &(&finding).into()),
-                finding,
-                bytes: 0,
-                permit: None,
-            };
-            let submission = Submission {
-                node,
-                sink: None,
-                findings: vec![received],
-            };
-            self.intake.submit(submission).await?;
+            self.intake.tell(node, finding).await?;
         }
         Ok(())
     }

@@ -1,16 +1,14 @@
 //! Looks again at findings when the index learns more about their pods, or the apiserver tells what changed in their workloads.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use inquest_shared::model::Finding;
 use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Correlation, Told, template::AT_ONCE};
 use crate::{
     cluster::{Change, ClusterIndex, PodView},
-    pipeline::{Intake, Received, Stopped, Submission, digest},
-    record::NodeIdentity,
+    pipeline::{Intake, Stopped},
 };
 
 /// Changes taken from an index at once.
@@ -82,20 +80,7 @@ fn pod_of(index: &ClusterIndex, change: &Change) -> Option<PodView> {
 
 async fn tell_all(intake: &Intake, told: Vec<Told>) -> Result<(), Stopped> {
     for (node, finding) in told {
-        tell(intake, node, finding).await?;
+        intake.tell(node, finding).await?;
     }
     Ok(())
-}
-
-async fn tell(intake: &Intake, node: Arc<NodeIdentity>, finding: Finding) -> Result<(), Stopped> {
-    let received = Received {
-        seq: 0,
-        digest: digest(&node, &(&finding).into()),
-        finding,
-        bytes: 0,
-        permit: None,
-    };
-    let findings = vec![received];
-    let sink = None;
-    intake.submit(Submission { node, sink, findings }).await
 }

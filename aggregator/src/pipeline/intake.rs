@@ -6,7 +6,10 @@ use inquest_shared::model::{Finding, Incident, Key};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 
-use super::{AckSink, PipelineMetrics, settled::Settled};
+use super::{
+    AckSink, PipelineMetrics,
+    settled::{Settled, digest},
+};
 use crate::record::NodeIdentity;
 
 /// Bytes of findings in memory between the streams and the disk, of all agents together. At the limit streams are not
@@ -111,6 +114,24 @@ impl Intake {
         self.metrics.took(submission.findings.len());
         place.send(submission);
         Ok(())
+    }
+
+    /// Hands in a finding, or a richer version of one, that the aggregator made by itself: nobody waits for its
+    /// acknowledgement, and it takes no part of the agents' budget.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the writer has ended.
+    pub async fn tell(&self, node: Arc<NodeIdentity>, finding: Finding) -> Result<(), Stopped> {
+        let received = Received {
+            seq: 0,
+            digest: digest(&node, &(&finding).into()),
+            finding,
+            bytes: 0,
+            permit: None,
+        };
+        let findings = vec![received];
+        let sink = None;
+        self.submit(Submission { node, sink, findings }).await
     }
 
     /// Changed incidents after their commit. A watcher that is too slow is told how many it missed.
