@@ -18,7 +18,7 @@ use crate::{
         hints,
         sender::Origin,
     },
-    model::{Cause, CounterStep, EvidenceSet, LimitLevel, RequestKind, RuntimeRequest},
+    model::{Cause, CounterStep, EvidenceSet, LimitLevel, RequestKind, RuntimeRequest, Untrusted},
 };
 
 /// Shown bytes of a process name.
@@ -51,7 +51,10 @@ pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
         Cause::FaultSignal => telling_sign(facts)
             .map(|hint| hint_text(&hint, lang))
             .or_else(|| fault_line(facts, lang)),
-        Cause::AppError | Cause::CannotStart => telling_sign(facts).map(|hint| hint_text(&hint, lang)),
+        Cause::AppError => telling_sign(facts)
+            .map(|hint| hint_text(&hint, lang))
+            .or_else(|| last_words(facts, lang)),
+        Cause::CannotStart => telling_sign(facts).map(|hint| hint_text(&hint, lang)),
         _ => None,
     };
     said.unwrap_or_else(|| plain_line(facts, lang))
@@ -79,6 +82,18 @@ fn telling_sign(facts: &Facts<'_>) -> Option<Hint> {
     hints(facts.evidence)
         .into_iter()
         .find(|hint| matches!(hint, Hint::Log { .. }) && !said_by_runtime)
+}
+
+/// What a program that failed by itself said last: most say why there. The runtime's own message says more.
+fn last_words(facts: &Facts<'_>, lang: Lang) -> Option<String> {
+    facts.exit.filter(|exit| exit.record.message.is_empty())?;
+    let lines = facts.evidence.log()?.lines.iter().rev();
+    let last = lines.map(Untrusted::raw).find(|line| !line.trim().is_empty())?;
+    let (usual, last) = (plain_line(facts, lang), quoted(last, MAX_LINE));
+    Some(match lang {
+        Lang::En => format!("{usual}; its last line: {last}"),
+        Lang::Zh => format!("{usual}；最后一行：{last}"),
+    })
 }
 
 fn kill_line(facts: &Facts<'_>, kill: Kill<'_>, lang: Lang) -> String {

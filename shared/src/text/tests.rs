@@ -17,6 +17,7 @@ use crate::{
 
 mod changed;
 mod sender;
+mod words;
 
 /// 2026-03-01T12:01:07.183Z
 const AT: UnixNanos = UnixNanos(1_772_366_467_183_000_000);
