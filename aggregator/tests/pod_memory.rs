@@ -18,6 +18,7 @@ mod memory {
     use inquest_shared::{
         clock::{Clock, SystemClock},
         telemetry::Health,
+        testkit::Crowd,
     };
     use serde_json::json;
     use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -40,79 +41,8 @@ mod memory {
         pages * 4_096
     }
 
-    fn digits(seed: usize, salt: u64) -> String {
-        let mixed = |round: u64| (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ salt.wrapping_add(round));
-        (0..4).map(|round| format!("{:016x}", mixed(round))).collect()
-    }
-
-    fn uid(seed: usize, salt: u64) -> String {
-        let hex = digits(seed, salt);
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
-        [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
-    }
-
-    /// A pod with two containers, with marks where pods differ; some 6 kB of text, most of which nobody keeps.
-    fn template() -> String {
-        let container = |name: &str| {
-            json!({
-                "name": name, "image": format!("registry.example/@NS/{name}:@TAG"),
-                "env": (0..12).map(|n| json!({"name": format!("SETTING_{n}"), "value": "x".repeat(40)})).collect::<Vec<_>>(),
-                "resources": {"limits": {"memory": "512Mi"}, "requests": {"cpu": "100m"}},
-                "livenessProbe": {"httpGet": {"path": "/livez", "port": 80}},
-                "volumeMounts": [{"name": "token", "mountPath": "/var/run/secrets"}],
-            })
-        };
-        let status = |name: &str, id: &str| {
-            json!({
-                "name": name, "ready": true, "restartCount": 0, "started": true,
-                "image": "registry.example/image:1", "imageID": "registry.example/image@sha256:@DIGEST",
-                "containerID": format!("containerd://{id}"),
-                "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}, "lastState": {},
-            })
-        };
-        json!({
-            "metadata": {
-                "name": "@SET-@NUMBER", "namespace": "@NS", "uid": "@UID", "resourceVersion": "100",
-                "creationTimestamp": "2026-01-01T00:00:00Z",
-                "labels": {"app": "@SET", "pod-template-hash": "@HASH"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
-                    "name": "@SET", "uid": "@OWNER"}],
-                "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": "y".repeat(1_500)}}],
-            },
-            "spec": {
-                "nodeName": "@NODE", "restartPolicy": "Always",
-                "containers": [container("main"), container("proxy")],
-            },
-            "status": {
-                "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
-                "containerStatuses": [status("main", "@FIRST"), status("proxy", "@SECOND")],
-            },
-        })
-        .to_string()
-    }
-
-    /// One of `pods`: ten of each replica set, thirty on each node, five hundred in each namespace.
-    fn pod(template: &str, number: usize, pods: usize) -> String {
-        let (set, node, space) = (number / 10, number % (pods / 30 + 1), number / 500);
-        let marks = [
-            ("@SET", format!("service-{set}-6f7d9c8b5")),
-            ("@NUMBER", format!("{number:05x}")),
-            ("@NS", format!("team-{space}")),
-            ("@TAG", format!("1.{}", set % 7)),
-            ("@UID", uid(number, 1)),
-            ("@OWNER", uid(set, 2)),
-            ("@HASH", format!("{set:09x}")),
-            ("@NODE", format!("ip-10-{}-{}.example.internal", node / 250, node % 250)),
-            ("@DIGEST", digits(set % 2_000, 9)),
-            ("@FIRST", digits(number, 3)),
-            ("@SECOND", digits(number, 4)),
-        ];
-        let fill = |text: String, (mark, value): &(&str, String)| text.replace(mark, value);
-        marks.iter().fold(template.to_owned(), fill)
-    }
-
     /// Pages of pods, and nothing of any other kind.
-    async fn answer(pods: usize, request: Request<Body>) -> Response<Body> {
+    async fn answer(crowd: Arc<Crowd>, pods: usize, request: Request<Body>) -> Response<Body> {
         let query = request.uri().query().unwrap_or_default();
         if query.contains("sendInitialEvents") {
             let mut refused = Response::new(Body::empty());
@@ -136,15 +66,15 @@ mod memory {
         };
         let end = pods.min(from + 500);
         let token = if end < pods { end.to_string() } else { String::new() };
-        let template = template();
-        let items: Vec<String> = (from..end).map(|number| pod(&template, number, pods)).collect();
+        let items: Vec<String> = (from..end).map(|number| crowd.pod(number)).collect();
         let (meta, items) = (json!({"resourceVersion": "100", "continue": token}), items.join(","));
         Response::new(Body::from(format!(r#"{{"metadata":{meta},"items":[{items}]}}"#)))
     }
 
     /// Lists so many pods and gives the bytes held and resident afterwards.
     async fn measure(pods: usize) -> (usize, usize, Duration) {
-        let router = Router::new().fallback(move |request| answer(pods, request));
+        let crowd = Arc::new(Crowd::new(pods / 30));
+        let router = Router::new().fallback(move |request| answer(Arc::clone(&crowd), pods, request));
         let connection = Connection {
             name: "c1".to_owned(),
             client: kube::Client::new(router, "default"),

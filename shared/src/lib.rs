@@ -14,6 +14,8 @@ pub mod secret;
 pub mod start;
 pub mod supervisor;
 pub mod telemetry;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod text;
 pub mod tls;
 pub mod wire;
