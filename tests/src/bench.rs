@@ -6,11 +6,14 @@
 
 mod agents;
 mod aggregator;
+mod apiserver;
 mod args;
 mod clocks;
+mod cluster_index;
 mod cpu_group;
 mod flood;
 mod footprint;
+mod helper;
 mod ingest;
 mod installation;
 mod kernel_log;
@@ -46,6 +49,7 @@ use line::Line;
 pub fn main() -> ExitCode {
     match Args::parse(std::env::args().skip(1)) {
         Ok(Args::Receiver) => status(receiver::serve()),
+        Ok(Args::Apiserver { pods, nodes }) => status(apiserver::serve(pods, nodes)),
         Ok(Args::Bench(bench)) => status(measure(&bench)),
         Err(error) => {
             say(&format!("{error}\n{}", args::USAGE));
@@ -93,6 +97,7 @@ async fn run(bench: &Bench) -> Result<Vec<Line>> {
         args::What::Load { quick } => Box::pin(load::run(quick)).await,
         args::What::Ingest { quick } => Box::pin(ingest::run(quick)).await,
         args::What::Streams { agents } => Box::pin(streams::run(agents)).await,
+        args::What::ClusterIndex { quick } => Box::pin(cluster_index::run(quick)).await,
     }
 }
 

@@ -32,12 +32,25 @@ impl Aggregator {
     /// # Errors
     /// When it does not come up, with its log.
     pub(super) async fn start(dir: &Path, webhook: &str) -> Result<Self> {
+        Self::start_with(dir, webhook, None).await
+    }
+
+    /// The same, watching the cluster of a kubeconfig.
+    ///
+    /// # Errors
+    /// As [`Aggregator::start`].
+    pub(super) async fn start_watching(dir: &Path, webhook: &str, kubeconfig: &Path) -> Result<Self> {
+        Self::start_with(dir, webhook, Some(kubeconfig.display().to_string())).await
+    }
+
+    async fn start_with(dir: &Path, webhook: &str, kubeconfig: Option<String>) -> Result<Self> {
         let program = Programs::find()?.aggregator;
         let ports = [free_port()?, free_port()?, free_port()?, free_port()?];
         let places = Places {
             root: dir.display().to_string(),
             webhook: webhook.to_owned(),
             ports,
+            kubeconfig,
             ..Places::default()
         };
         fs::write(dir.join("bootstrap"), BOOTSTRAP)?;
@@ -97,6 +110,23 @@ impl Aggregator {
         let (_, page) = http::get(self.ports[2], "/metrics")?;
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.unwrap_or("0").trim().parse()?)
+    }
+
+    /// What it says about its conditions, one line for each.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(super) fn readiness(&self) -> Result<String> {
+        Ok(http::get(self.ports[2], "/readyz")?.1)
+    }
+
+    /// Hash of the configuration of one that watches a cluster.
+    pub(super) fn watching_config() -> String {
+        let places = Places {
+            kubeconfig: Some(String::new()),
+            ..Places::default()
+        };
+        places.hash()
     }
 
     /// Hash of its configuration without ports and paths.

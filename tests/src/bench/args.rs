@@ -9,7 +9,7 @@ pub(super) const USAGE: &str = "\
 usage: tests/bench kill-to-webhook [--n N] [--newborn] [--console-default] [--out FILE]
        tests/bench exit-to-webhook [--n N] [--newborn] [--docker] [--out FILE]
        tests/bench agent-footprint [--minutes M] [--pods N] [--out FILE]
-       tests/bench oom-burst|kmsg-flood|agent-load|ingest|streams [--quick] [--out FILE]
+       tests/bench oom-burst|kmsg-flood|agent-load|ingest|streams|cluster-index [--quick] [--out FILE]
 
   --n N              samples (default 300)
   --newborn          containers die as soon as they run, unknown to the agent; else they ran for 2 s and more
@@ -28,6 +28,8 @@ pub(super) const ENOUGH: usize = 300;
 pub(super) enum Args {
     /// The webhook receiver, which a bench starts as a process of its own.
     Receiver,
+    /// The apiserver of a made-up cluster, likewise.
+    Apiserver { pods: usize, nodes: usize },
     /// A bench.
     Bench(Bench),
 }
@@ -66,6 +68,8 @@ pub(super) enum What {
     Ingest { quick: bool },
     /// Memory of idle streams and the return of all agents.
     Streams { agents: usize },
+    /// Memory and time of a large cluster in the index.
+    ClusterIndex { quick: bool },
 }
 
 impl Args {
@@ -77,6 +81,10 @@ impl Args {
         let mut args = args.into_iter();
         let mut what = match args.next().as_deref() {
             Some("receiver") => return Ok(Self::Receiver),
+            Some("apiserver") => {
+                let (pods, nodes) = (value("apiserver", args.next())?, value("apiserver", args.next())?);
+                return Ok(Self::Apiserver { pods, nodes });
+            }
             Some("kill-to-webhook") => What::Kill {
                 samples: ENOUGH,
                 newborn: false,
@@ -96,6 +104,7 @@ impl Args {
             Some("agent-load") => What::Load { quick: false },
             Some("ingest") => What::Ingest { quick: false },
             Some("streams") => What::Streams { agents: 5_000 },
+            Some("cluster-index") => What::ClusterIndex { quick: false },
             Some(other) => bail!("there is no bench {other:?}"),
             None => bail!("which bench?"),
         };
@@ -112,7 +121,9 @@ impl Args {
                 ("--minutes", What::Footprint { minutes, .. }) => *minutes = value(&flag, args.next())?,
                 ("--pods", What::Footprint { pods, .. }) => *pods = Some(value(&flag, args.next())?),
                 ("--quick", What::OomBurst { rounds } | What::Flood { rounds }) => *rounds = 2,
-                ("--quick", What::Load { quick } | What::Ingest { quick }) => *quick = true,
+                ("--quick", What::Load { quick } | What::Ingest { quick } | What::ClusterIndex { quick }) => {
+                    *quick = true
+                }
                 ("--quick", What::Streams { agents }) => *agents = 200,
                 (other, _) => bail!("this bench has no option {other:?}"),
             }

@@ -46,6 +46,7 @@ impl Installation {
             sockets: runtime.sockets(),
             webhook: webhook.to_owned(),
             ports: [free_port()?, free_port()?, free_port()?, free_port()?],
+            kubeconfig: None,
         };
         fs::write(dir.join("bootstrap"), "a bootstrap secret of this bench")?;
         fs::write(dir.join("webhook-secret"), SECRET)?;
@@ -203,10 +204,14 @@ pub(super) struct Places {
     pub(super) webhook: String,
     /// Ingest, API, and the status pages of aggregator and agent.
     pub(super) ports: [u16; 4],
+    /// The cluster that the aggregator watches.
+    pub(super) kubeconfig: Option<String>,
 }
 
 impl Places {
     pub(super) fn aggregator(&self) -> String {
+        let cluster = |path| format!("clusters: [{{name: bench, kubeconfig: \"{path}\"}}]\n");
+        let clusters = self.kubeconfig.as_ref().map(cluster).unwrap_or_default();
         let Self {
             root,
             webhook,
@@ -219,7 +224,8 @@ impl Places {
              data_dir: {root}/data\n\
              enrolment: {{bootstrap_secret_file: {root}/bootstrap}}\n\
              route: {{receiver: hook}}\n\
-             receivers:\n  - name: hook\n    webhook: {{url: \"{webhook}\", secret_file: {root}/webhook-secret}}\n"
+             receivers:\n  - name: hook\n    webhook: {{url: \"{webhook}\", secret_file: {root}/webhook-secret}}\n\
+             {clusters}"
         )
     }
 
@@ -276,6 +282,7 @@ mod tests {
                 .into(),
             webhook: "http://127.0.0.1:5/hook".to_owned(),
             ports: [1, 2, 3, 4],
+            kubeconfig: Some("kubeconfig".to_owned()),
         };
         fs::write(dir.path().join("bootstrap"), "secret").unwrap();
         fs::write(dir.path().join("webhook-secret"), SECRET).unwrap();

@@ -1,6 +1,6 @@
 //! Memory, threads and context switches of a process, from `/proc`. Owns the names of the fields.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -24,17 +24,48 @@ pub(super) fn memory(pid: u32) -> Result<Memory> {
 }
 
 fn parse_memory(text: &str) -> Option<Memory> {
-    let bytes = |name: &str| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(kibibytes * 1024)
-    };
     Some(Memory {
-        rss: bytes("Rss")?,
-        pss: bytes("Pss")?,
+        rss: kibibytes(text, "Rss")?,
+        pss: kibibytes(text, "Pss")?,
     })
+}
+
+/// A field in kibibytes, as bytes.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// The most resident memory that a process ever had, bytes (`VmHWM` of proc_pid_status(5)).
+///
+/// # Errors
+/// When the process has ended.
+pub(super) fn peak(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    kibibytes(&text, "VmHWM").with_context(|| format!("no VmHWM in {path}"))
+}
+
+/// Processor time of all threads of a process (proc_pid_stat(5)), to a hundredth of a second: Linux counts it for programs in
+/// a hundred ticks a second on every machine that this runs on.
+///
+/// # Errors
+/// When the process has ended.
+pub(super) fn processor_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let ticks = parse_ticks(&text).with_context(|| format!("no times in {path}"))?;
+    Ok(Duration::from_millis(ticks.saturating_mul(10)))
+}
+
+/// User and system time are the 14th and 15th field; the name before them may contain anything but ends the last parenthesis.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user.saturating_add(system))
 }
 
 /// Context switches of a process, followed thread by thread: what a thread did before it was first seen does not count,
@@ -114,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn user_and_system_time_are_added_whatever_the_name_is() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 200 0 0 0 31 11 5 6 20 0 9 0 100 1000 30";
+        assert_eq!(parse_ticks(stat), Some(42));
+        assert_eq!(parse_ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
     fn both_kinds_of_switches_count() {
         let status = "Threads:\t2\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(parse_switches(status), 42);
@@ -133,6 +171,7 @@ mod tests {
         let own = std::process::id();
         let memory = memory(own).unwrap();
         assert!(memory.rss >= memory.pss && memory.pss > 0);
+        assert!(peak(own).unwrap() > 0 && processor_time(own).is_ok());
         let mut switches = Switches::default();
         switches.look(own).unwrap();
         assert!(switches.most_threads() >= 1);

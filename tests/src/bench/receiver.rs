@@ -1,17 +1,11 @@
-//! The webhook receiver in a process of its own, so that neither the bench nor its runtime delays a time stamp.
-//!
-//! Owns both ends of the pipe between them: the child prints its address, then, for each line that it reads, the alerts
-//! that came since, and a dot. It ends when the pipe does.
+//! The webhook receiver in a process of its own. Owns what it tells the bench: the alerts that came since the last question.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    io::{self, BufRead as _, BufReader, Lines, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::helper::{self, Helper};
 use crate::webhook::{Received, Webhook};
 
 /// Secret that the aggregator signs with: `whsec_` and base64 of 24 bytes.
@@ -56,21 +50,14 @@ impl Message {
 /// When it cannot listen, or the pipe breaks.
 pub(super) fn serve() -> Result<()> {
     let webhook = Webhook::start_signed(SECRET)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", webhook.url())?;
-    out.flush()?;
     let mut told = 0;
-    for question in io::stdin().lines() {
-        question?;
+    helper::answer(&webhook.url(), || {
         let received = webhook.received();
-        for received in received.iter().skip(told) {
-            writeln!(out, "{}", serde_json::to_string(&Message::of(received))?)?;
-        }
+        let new = received.iter().skip(told);
         told = received.len();
-        writeln!(out, ".")?;
-        out.flush()?;
-    }
-    Ok(())
+        new.map(|received| Ok(serde_json::to_string(&Message::of(received))?))
+            .collect()
+    })
 }
 
 /// The alert that opened an incident.
@@ -86,9 +73,7 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) struct Receiver {
     url: String,
-    child: Child,
-    questions: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    helper: Helper,
     inbox: Inbox,
 }
 
@@ -125,17 +110,10 @@ impl Receiver {
     /// # Errors
     /// When it does not come up.
     pub(super) fn start() -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("receiver").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("cannot start the receiver")?;
-        let questions = child.stdin.take().context("no pipe to the receiver")?;
-        let mut answers = BufReader::new(child.stdout.take().context("no pipe from the receiver")?).lines();
-        let url = answers.next().context("the receiver ended at once")??;
+        let (helper, url) = Helper::start(&["receiver"])?;
         Ok(Self {
             url,
-            child,
-            questions,
-            answers,
+            helper,
             inbox: Inbox::default(),
         })
     }
@@ -150,15 +128,11 @@ impl Receiver {
     /// # Errors
     /// When the receiver has ended.
     pub(super) fn fetch(&mut self) -> Result<()> {
-        writeln!(self.questions).context("the receiver does not listen")?;
-        loop {
-            let line = self.answers.next().context("the receiver ended")??;
-            if line == "." {
-                return Ok(());
-            }
+        for line in self.helper.ask()? {
             self.inbox
                 .take(serde_json::from_str(&line).context("the receiver talks nonsense")?);
         }
+        Ok(())
     }
 
     /// The first alert about a container, among those fetched.
@@ -174,14 +148,6 @@ impl Receiver {
     /// Requests that were refused, for instance for a bad signature.
     pub(super) fn refused(&self) -> usize {
         self.inbox.refused
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        // Both fail only for a child that has ended.
-        self.child.kill().unwrap_or_default();
-        self.child.wait().map(drop).unwrap_or_default();
     }
 }
 

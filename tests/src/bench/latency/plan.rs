@@ -55,7 +55,8 @@ impl Plan {
             | What::Flood { .. }
             | What::Load { .. }
             | What::Ingest { .. }
-            | What::Streams { .. } => None,
+            | What::Streams { .. }
+            | What::ClusterIndex { .. } => None,
         }
     }
 
