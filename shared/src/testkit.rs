@@ -29,7 +29,7 @@ impl Crowd {
         }
     }
 
-    /// A running pod with two containers, as JSON: some 6 kB of text.
+    /// A running pod with two containers, as JSON: some 5 kB of text.
     #[must_use]
     pub fn pod(&self, number: usize) -> String {
         let set = number / OF_A_SET;
