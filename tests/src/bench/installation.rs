@@ -282,7 +282,7 @@ mod tests {
                 .into(),
             webhook: "http://127.0.0.1:5/hook".to_owned(),
             ports: [1, 2, 3, 4],
-            kubeconfig: Some("kubeconfig".to_owned()),
+            kubeconfig: Some("/run/kubeconfig".to_owned()),
         };
         fs::write(dir.path().join("bootstrap"), "secret").unwrap();
         fs::write(dir.path().join("webhook-secret"), SECRET).unwrap();
