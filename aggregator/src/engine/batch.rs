@@ -146,7 +146,7 @@ impl<'a> Batch<'a> {
     fn change_rules(&mut self, rules: Rules) {
         for id in self.overlay.open_ids() {
             self.overlay.edit(id, |incident| {
-                let quiet = timers::quiet_period(&rules, &incident.gaps);
+                let quiet = timers::quiet_period(&rules, incident);
                 incident.quiet_until = incident.last_arrival.saturating_add(quiet);
             });
         }

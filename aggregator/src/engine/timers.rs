@@ -81,21 +81,25 @@ pub(super) fn restart(incident: &mut Incident, rules: &Rules, now: UnixNanos) {
 
 /// Starts the quiet period anew without an occurrence.
 pub(super) fn restart_quiet(incident: &mut Incident, rules: &Rules, now: UnixNanos) {
-    incident.quiet_until = now.saturating_add(quiet_period(rules, &incident.gaps));
+    incident.quiet_until = now.saturating_add(quiet_period(rules, incident));
 }
 
 /// Whether less than half of the quiet period is left. Whoever holds it open writes then only, not with each look.
 pub(super) fn is_half_over(incident: &Incident, rules: &Rules, now: UnixNanos) -> bool {
-    incident.quiet_until.since(now) < quiet_period(rules, &incident.gaps) / 2
+    incident.quiet_until.since(now) < quiet_period(rules, incident) / 2
 }
 
-/// The configured quiet period, or three median gaps when that is longer; at most six hours unless configured longer.
-pub(super) fn quiet_period(rules: &Rules, gaps: &[i64]) -> Duration {
-    let mut sorted = gaps.to_vec();
+/// The configured quiet period, or three median gaps when that is longer; at most six hours unless configured longer. Each
+/// return doubles it: what comes and goes all day is told less and less often, and still told.
+pub(super) fn quiet_period(rules: &Rules, incident: &Incident) -> Duration {
+    let mut sorted = incident.gaps.clone();
     sorted.sort_unstable();
     let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
     let measured = Duration::from_nanos(u64::try_from(median).unwrap_or(0)).saturating_mul(QUIET_GAPS);
-    rules.quiet_period.max(measured.min(MAX_QUIET))
+    let doubled = rules
+        .quiet_period
+        .saturating_mul(1_u32.checked_shl(incident.reopened).unwrap_or(u32::MAX));
+    rules.quiet_period.max(measured.max(doubled).min(MAX_QUIET))
 }
 
 /// When an open incident wants a tick.

@@ -191,7 +191,11 @@ fn a_loop_slower_than_the_quiet_period_is_not_resolved_between_two_crashes() {
     }
     assert_eq!(told, [Opened, Milestone, Milestone]);
     assert_eq!(world.only().quiet_until, after(11 * 540 + 3 * 540));
-    let quiet = crate::engine::timers::quiet_period(&Rules::default(), &[i64::MAX]);
+    let slow = Incident {
+        gaps: vec![i64::MAX],
+        ..world.only().clone()
+    };
+    let quiet = crate::engine::timers::quiet_period(&Rules::default(), &slow);
     assert_eq!(quiet, Duration::from_secs(6 * HOUR));
 }
 
@@ -365,4 +369,22 @@ proptest! {
         prop_assert_eq!(world.engine.open_incidents(), 0);
         prop_assert_eq!(world.engine.next_deadline(), None);
     }
+}
+
+/// Twelve hours of a workload that fails each time its incident has just resolved.
+#[test]
+fn what_comes_and_goes_all_day_is_told_less_and_less_often() {
+    let mut world = World::new();
+    let (mut now, mut told) = (0, Vec::new());
+    for n in 1..=60 {
+        told.extend(world.send(&exit(n, i64::from(n) * 660, 1, &[]), after(now)));
+        now += 660;
+        told.extend(world.wait(after(now)));
+    }
+    let times = |kind| told.iter().filter(|told| **told == kind).count();
+    assert_eq!(times(Opened), 1);
+    assert!((1..=6).contains(&times(Reopened)), "{told:?}");
+    assert!(times(Resolved) <= times(Reopened) + 1);
+    assert_eq!(world.only().state, IncidentState::Open);
+    assert_eq!(world.wait(after(now + 6 * HOUR)), [Resolved]);
 }
