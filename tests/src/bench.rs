@@ -10,6 +10,7 @@ mod apiserver;
 mod args;
 mod clocks;
 mod cluster_index;
+mod cluster_latency;
 mod cpu_group;
 mod flood;
 mod footprint;
@@ -98,6 +99,7 @@ async fn run(bench: &Bench) -> Result<Vec<Line>> {
         args::What::Ingest { quick } => Box::pin(ingest::run(quick)).await,
         args::What::Streams { agents } => Box::pin(streams::run(agents)).await,
         args::What::ClusterIndex { quick } => Box::pin(cluster_index::run(quick)).await,
+        args::What::ClusterLatency { samples } => Box::pin(cluster_latency::run(samples)).await,
     }
 }
 

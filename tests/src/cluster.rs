@@ -289,7 +289,8 @@ impl Cluster {
             .with_context(|| format!("the cluster of {KUBECONFIG} is not ours to touch"))
     }
 
-    fn kubectl_command(&self) -> Command {
+    /// A kubectl of this cluster that has no arguments yet.
+    pub(crate) fn kubectl_command(&self) -> Command {
         let built = std::env::var_os(PROGRAMS).map(|folder| PathBuf::from(folder).join("kubectl"));
         let mut command = Command::new(built.unwrap_or_else(|| "kubectl".into()));
         command.arg("--kubeconfig").arg(&self.kubeconfig);

@@ -112,6 +112,11 @@ impl Aggregator {
         Ok(value.unwrap_or("0").trim().parse()?)
     }
 
+    /// What it logged.
+    pub(super) fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// What it says about its conditions, one line for each.
     ///
     /// # Errors

@@ -10,8 +10,9 @@ usage: tests/bench kill-to-webhook [--n N] [--newborn] [--console-default] [--ou
        tests/bench exit-to-webhook [--n N] [--newborn] [--docker] [--out FILE]
        tests/bench agent-footprint [--minutes M] [--pods N] [--out FILE]
        tests/bench oom-burst|kmsg-flood|agent-load|ingest|streams|cluster-index [--quick] [--out FILE]
+       tests/bench cluster-latency [--n N] [--out FILE]
 
-  --n N              samples (default 300)
+  --n N              samples (default 300, cluster-latency 100)
   --newborn          containers die as soon as they run, unknown to the agent; else they ran for 2 s and more
   --docker           containers of a private dockerd instead of a private containerd
   --console-default  leave the kernel's console level as it is; else only emergencies reach the console
@@ -70,6 +71,8 @@ pub(super) enum What {
     Streams { agents: usize },
     /// Memory and time of a large cluster in the index.
     ClusterIndex { quick: bool },
+    /// The runtime's time of an exit in a real Kubernetes to the first byte of an alert that names its owner.
+    ClusterLatency { samples: usize },
 }
 
 impl Args {
@@ -105,6 +108,7 @@ impl Args {
             Some("ingest") => What::Ingest { quick: false },
             Some("streams") => What::Streams { agents: 5_000 },
             Some("cluster-index") => What::ClusterIndex { quick: false },
+            Some("cluster-latency") => What::ClusterLatency { samples: 100 },
             Some(other) => bail!("there is no bench {other:?}"),
             None => bail!("which bench?"),
         };
@@ -112,7 +116,7 @@ impl Args {
         while let Some(flag) = args.next() {
             match (flag.as_str(), &mut what) {
                 ("--out", _) => out = Some(value(&flag, args.next())?),
-                ("--n", What::Kill { samples, .. } | What::Exit { samples, .. }) => {
+                ("--n", What::Kill { samples, .. } | What::Exit { samples, .. } | What::ClusterLatency { samples }) => {
                     *samples = value(&flag, args.next())?;
                 }
                 ("--newborn", What::Kill { newborn, .. } | What::Exit { newborn, .. }) => *newborn = true,

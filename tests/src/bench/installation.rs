@@ -166,7 +166,7 @@ pub(super) fn spawn(name: &str, program: &Path, dir: &Path) -> Result<Process> {
 
 /// Where the programs are.
 pub(super) struct Programs {
-    agent: PathBuf,
+    pub(super) agent: PathBuf,
     pub(super) aggregator: PathBuf,
 }
 

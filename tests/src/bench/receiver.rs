@@ -22,6 +22,8 @@ struct Message {
     accepted: bool,
     container: String,
     cause: String,
+    owner: String,
+    confirmed: bool,
 }
 
 impl Message {
@@ -40,6 +42,11 @@ impl Message {
             accepted: received.answer.is_success(),
             container: text("/data/workload/container"),
             cause: text("/data/cause"),
+            owner: text("/data/workload/name"),
+            confirmed: received
+                .body
+                .pointer("/data/latest/subject/ownerConfirmed")
+                .is_some_and(|confirmed| confirmed == true),
         }
     }
 }
@@ -67,6 +74,10 @@ pub(super) struct Arrival {
     pub(super) at: u64,
     /// Name of the cause.
     pub(super) cause: String,
+    /// Name of the workload.
+    pub(super) owner: String,
+    /// Whether the apiserver named it.
+    pub(super) confirmed: bool,
 }
 
 /// The bench's end. The child ends with it.
@@ -93,6 +104,8 @@ impl Inbox {
             let arrival = Arrival {
                 at: message.at,
                 cause: message.cause,
+                owner: message.owner,
+                confirmed: message.confirmed,
             };
             match self.arrivals.entry(message.container) {
                 Entry::Vacant(first) => {
@@ -163,6 +176,8 @@ mod tests {
             accepted,
             container,
             cause,
+            owner: String::new(),
+            confirmed: false,
         }
     }
 

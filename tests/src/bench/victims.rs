@@ -148,7 +148,7 @@ async fn start_and_wait(runtime: &Runtime, container: &Made) -> Result<Pid> {
 }
 
 /// Whether the process has a handler for `SIGUSR1`, number 10, bit 9 of `SigCgt` (proc_pid_status(5)).
-fn catches_usr1(status: &str) -> bool {
+pub(super) fn catches_usr1(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & (1 << 9) != 0)

@@ -56,7 +56,8 @@ impl Plan {
             | What::Load { .. }
             | What::Ingest { .. }
             | What::Streams { .. }
-            | What::ClusterIndex { .. } => None,
+            | What::ClusterIndex { .. }
+            | What::ClusterLatency { .. } => None,
         }
     }
 
