@@ -16,7 +16,7 @@ mod sight;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use inquest_shared::clock::{Clock, UnixNanos};
 use tokio::{sync::watch, time::interval};
@@ -42,8 +42,8 @@ struct View<'a> {
     index: &'a ClusterIndex,
     /// Pods that do not run, or of which a container waits for more than its start.
     troubled: Vec<PodView>,
-    /// The cluster's agents.
-    agents: Vec<NodeView>,
+    /// The cluster's agents that are silent.
+    silent: Vec<NodeView>,
     /// Nodes that were started anew since the last look.
     restarted: Vec<Arc<Node>>,
     now: UnixNanos,
@@ -108,19 +108,13 @@ impl Survey {
                 _ = looks.tick() => {}
             }
             for (index, memory) in &mut memories {
-                let told = look(index, self.agents_of(index), memory, self.clock.now());
+                let told = look(index, self.nodes.silent_in(index.name()), memory, self.clock.now());
                 if self.tell(told).await.is_err() {
                     return;
                 }
             }
             self.stand(&memories);
         }
-    }
-
-    fn agents_of(&self, index: &ClusterIndex) -> Vec<NodeView> {
-        let mut agents = self.nodes.snapshot();
-        agents.retain(|agent| *agent.node.cluster == **index.name());
-        agents
     }
 
     async fn tell(&self, told: Vec<Told>) -> Result<(), Stopped> {
@@ -139,7 +133,13 @@ impl Survey {
     fn stand(&self, memories: &[(ClusterIndex, Memory)]) {
         let known = memories.iter().filter_map(|(index, memory)| {
             let keys = memory.standing(self.clock.now())?;
-            let blind = silent_nodes(index, self.agents_of(index));
+            let silent = self
+                .nodes
+                .silent_in(index.name())
+                .into_iter()
+                .map(|agent| agent.node.name);
+            // A node that was taken out of the cluster is not waited for.
+            let blind = silent.filter(|name| index.node(name).is_some()).collect();
             Some((index.name().to_string(), Standing { keys, blind }))
         });
         self.standing.send_replace(known.collect());
@@ -150,11 +150,11 @@ impl Survey {
 }
 
 /// One look at a cluster: what is to be told now.
-fn look(index: &ClusterIndex, agents: Vec<NodeView>, memory: &mut Memory, now: UnixNanos) -> Vec<Told> {
+fn look(index: &ClusterIndex, silent: Vec<NodeView>, memory: &mut Memory, now: UnixNanos) -> Vec<Told> {
     let view = View {
         index,
         troubled: index.pods_that(is_troubled),
-        agents,
+        silent,
         restarted: memory.restarted(index.nodes()),
         now,
     };
@@ -165,15 +165,6 @@ fn look(index: &ClusterIndex, agents: Vec<NodeView>, memory: &mut Memory, now: U
         }
     }
     memory.due(index.name(), now)
-}
-
-/// Nodes whose agents are silent. A node that was taken out of the cluster is not waited for.
-fn silent_nodes(index: &ClusterIndex, agents: Vec<NodeView>) -> BTreeSet<String> {
-    let silent = agents
-        .into_iter()
-        .filter(|agent| agent.silent)
-        .map(|agent| agent.node.name);
-    silent.filter(|name| index.node(name).is_some()).collect()
 }
 
 fn is_troubled(pod: &Pod) -> bool {

@@ -18,6 +18,7 @@ mod table;
 pub use exit_code::{ExitMeaning, Signal};
 use facts::Facts;
 pub use hint::{Hint, hints};
+pub use pod::EVICTIONS;
 pub use refine::more_specific;
 
 /// Time that a death without evidence waits for the cluster's view before people are told. A planned stop is known to

@@ -41,8 +41,7 @@ pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding) -> 
     if let Some(rare) = pod.rare.as_deref().filter(|rare| !is_quiet(rare)) {
         let text = |text: Option<&str>| Untrusted::bounded(text.unwrap_or_default(), MAX_TEXT);
         context.grace_seconds = u32::try_from(rare.grace_seconds).unwrap_or_default();
-        let grace = i64::from(context.grace_seconds).saturating_mul(1_000_000_000);
-        context.deletion_requested_at = rare.deletion.map(|at| UnixNanos(at.0.saturating_sub(grace)));
+        context.deletion_requested_at = pod.deletion_requested();
         context.disruption = text(rare.disruption.as_deref());
         context.reason = text(rare.status_reason.as_deref());
         context.message = text(rare.status_message.as_deref());

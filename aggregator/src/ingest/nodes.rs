@@ -164,6 +164,17 @@ impl Nodes {
         self.state().nodes.values().map(|entry| entry.view.clone()).collect()
     }
 
+    /// The nodes of a cluster that are silent.
+    #[must_use]
+    pub fn silent_in(&self, cluster: &str) -> Vec<NodeView> {
+        let state = self.state();
+        let views = state.nodes.values().map(|entry| &entry.view);
+        views
+            .filter(|view| view.silent && view.node.cluster == cluster)
+            .cloned()
+            .collect()
+    }
+
     /// Takes the place of the node's stream; an older stream learns that it was replaced.
     ///
     /// # Errors

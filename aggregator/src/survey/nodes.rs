@@ -127,8 +127,8 @@ fn sight(view: &View<'_>, node: &Node, kind: ReportKind, (reason, condition): (&
 /// The lease of a node that is well is renewed by its kubelet, so only the agent is missing.
 fn agent_silent(view: &View<'_>, node: &Node) -> Option<Sight> {
     let uid = node.uid.to_string();
-    let agent = view.agents.iter().find(|agent| agent.node.uid == uid)?;
-    (agent.silent && node.ready()).then(|| Sight {
+    let agent = view.silent.iter().find(|agent| agent.node.uid == uid)?;
+    node.ready().then(|| Sight {
         episode: format!("{uid}/agent/{}", agent.last_seen.0),
         subject: of_node(node),
         node: Some(place(node)),

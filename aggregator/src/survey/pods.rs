@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inquest_shared::model::ReportKind;
+use inquest_shared::{cause::EVICTIONS, model::ReportKind};
 
 use super::{
     Detector, View,
@@ -27,9 +27,6 @@ pub(super) const EVICTED: Detector = Detector {
 const VOLUMES: &[&str] = &["FailedMount", "FailedAttachVolume", "FailedMapVolume"];
 /// The kubelet tries a volume again after at most some two minutes, and says so each time.
 const VOLUME_TRIES: Duration = Duration::from_secs(300);
-/// What the kubelet writes into `status.reason` when it needs the room. Source: kubernetes `pkg/kubelet/eviction` and
-/// `pkg/kubelet/preemption`.
-const EVICTIONS: &[&str] = &["Evicted", "Preempting"];
 
 /// A state of a pod as a whole.
 struct State {

@@ -22,7 +22,7 @@ const WANTED: &[&str] = &[
 ];
 /// What the kubelet writes into `status.reason` when it needs the room. Source: kubernetes `pkg/kubelet/eviction` and
 /// `pkg/kubelet/preemption`.
-const EVICTIONS: &[&str] = &["Evicted", "Preempting"];
+pub const EVICTIONS: &[&str] = &["Evicted", "Preempting"];
 /// What it writes when the node shuts down. Source: kubernetes `pkg/kubelet/nodeshutdown`; older releases say the latter.
 const SHUTDOWNS: &[&str] = &["Terminated", "NodeShutdown", "Shutdown"];
 
