@@ -90,6 +90,8 @@ pub struct Container {
     pub log_path: Option<PathBuf>,
     /// Memory limit in bytes.
     pub memory_limit: Option<u64>,
+    /// When its first process began; `None` before the start and where nobody says.
+    pub started: Option<UnixNanos>,
 }
 
 /// The end of one instance as one witness tells it.

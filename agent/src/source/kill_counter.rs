@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use inquest_shared::clock::Clock;
+use inquest_shared::clock::{Clock, UnixNanos};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -27,14 +27,38 @@ use crate::{
         file::FileError,
         paths::HostPaths,
     },
-    observation::{KillCounter, Observation},
+    observation::{Container, KillCounter, Observation},
 };
 
 /// Name of the source in statuses and metrics.
 pub const NAME: &str = "cgroups";
 
-/// Instances that run, with their memory cgroup path.
-pub type Running = BTreeMap<String, String>;
+/// A running instance as its runtime tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Its memory cgroup path.
+    pub cgroup: String,
+    /// When it began; `None` when nobody says.
+    pub started: Option<UnixNanos>,
+}
+
+impl Watched {
+    /// An instance and where its counters are; `None` when that is not known.
+    #[must_use]
+    pub fn of(container: &Container) -> Option<(String, Self)> {
+        let subject = &container.subject;
+        (!subject.cgroup.is_empty()).then(|| {
+            let watched = Self {
+                cgroup: subject.cgroup.clone(),
+                started: container.started,
+            };
+            (subject.instance.clone(), watched)
+        })
+    }
+}
+
+/// Instances that run.
+pub type Running = BTreeMap<String, Watched>;
 
 /// What each runtime says that it runs, by the name of its source.
 pub type Announced = BTreeMap<&'static str, Running>;
@@ -65,10 +89,6 @@ pub struct KillCounters {
     pub statuses: Statuses,
 }
 
-fn owned((instance, cgroup): (&String, &String)) -> (String, String) {
-    (instance.clone(), cgroup.clone())
-}
-
 /// How many looks pass before the mounts are read again: they change only when the agent's container is set up wrongly.
 const LOOKS_BETWEEN_MOUNTS: u32 = 60;
 
@@ -77,7 +97,7 @@ impl KillCounters {
     pub async fn run(mut self, out: mpsc::Sender<Observation>, token: CancellationToken) {
         let mut ticks = interval(self.poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut audit = Audit::default();
+        let mut audit = Audit::since(self.clock.now());
         loop {
             let mount = MemoryMount::find(&self.paths);
             let looks = if mount.is_ok() { LOOKS_BETWEEN_MOUNTS } else { 1 };
@@ -113,30 +133,30 @@ impl KillCounters {
     }
 
     fn look_at_containers(&mut self, mount: Option<&MemoryMount>, moved: bool, audit: &mut Audit) -> Vec<KillCounter> {
-        let running: Running = self.running.borrow_and_update().values().flatten().map(owned).collect();
+        let announced = self.running.borrow_and_update().clone();
+        let running: Running = announced.into_values().flatten().collect();
         audit.forget_all_but(&running);
         self.let_ring(mount, &running);
         let mut steps = Vec::new();
-        for (instance, cgroup) in running.iter().filter(|(instance, _)| moved || !audit.knows(instance)) {
-            // A cgroup that is gone takes its counter along; the node's counter still tells of its kills.
-            let memory = mount.and_then(|mount| counters::read_path(mount, cgroup).ok());
-            if let Some(value) = memory.and_then(|m| m.oom_kill) {
-                steps.push((instance, cgroup, value));
+        for (instance, watched) in &running {
+            if !moved && audit.knows(instance) {
+                continue;
             }
+            // A cgroup that is gone takes its counter along; the node's counter still tells of its kills.
+            let memory = mount.and_then(|mount| counters::read_path(mount, &watched.cgroup).ok());
+            let step = memory
+                .and_then(|m| m.oom_kill)
+                .and_then(|value| audit.step(instance, watched, value));
+            steps.extend(step.map(|step| self.step(instance, &watched.cgroup, step)));
         }
-        let rose = |(instance, cgroup, value): (&String, &String, u64)| {
-            audit
-                .step(instance, value)
-                .map(|step| self.step(instance, cgroup, step))
-        };
-        steps.into_iter().filter_map(rose).collect()
+        steps
     }
 
     fn let_ring(&mut self, mount: Option<&MemoryMount>, running: &Running) {
         self.ringers.keep(|instance| running.contains_key(instance));
         let Some(mount) = mount else { return };
-        for (instance, cgroup) in running {
-            if let Some(folder) = mount.folder(cgroup) {
+        for (instance, watched) in running {
+            if let Some(folder) = mount.folder(&watched.cgroup) {
                 self.ringers.add(instance, mount.version, &folder);
             }
         }
@@ -175,14 +195,25 @@ fn health<E: std::fmt::Display>(mount: &Result<MemoryMount, E>, node: &Result<Op
 }
 
 /// Last values of the counters. Pure.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Audit {
+    /// When the source began to look.
+    since: UnixNanos,
     node: Option<u64>,
     node_step: Option<(u64, u64)>,
     containers: HashMap<String, u64>,
 }
 
 impl Audit {
+    fn since(since: UnixNanos) -> Self {
+        Self {
+            since,
+            node: None,
+            node_step: None,
+            containers: HashMap::new(),
+        }
+    }
+
     /// Notes the node's counter; says whether containers have to be read.
     fn node_moved(&mut self, value: Option<u64>) -> bool {
         let Some(value) = value else { return true };
@@ -201,10 +232,12 @@ impl Audit {
         self.containers.contains_key(instance)
     }
 
-    /// Notes a container's counter; a step when it rose. A container begins at 0, so a first look at a higher value after
-    /// the source's start is a baseline and not a step.
-    fn step(&mut self, instance: &str, value: u64) -> Option<(u64, u64)> {
-        let before = self.containers.insert(instance.to_owned(), value)?;
+    /// Notes a container's counter; a step when it rose. A container that began after the source did began at 0: a process
+    /// of it may be killed before the first look. Of an older one the first look is where the audit begins.
+    fn step(&mut self, instance: &str, watched: &Watched, value: u64) -> Option<(u64, u64)> {
+        let before = self.containers.insert(instance.to_owned(), value);
+        let newborn = watched.started.is_some_and(|started| started >= self.since);
+        let before = before.or(newborn.then_some(0))?;
         (value > before).then_some((before, value))
     }
 
@@ -217,23 +250,46 @@ impl Audit {
 mod tests {
     use super::*;
 
+    const SINCE: UnixNanos = UnixNanos(1_000);
+
+    fn began(at: i64) -> Watched {
+        Watched {
+            cgroup: "/pod/a".to_owned(),
+            started: Some(UnixNanos(at)),
+        }
+    }
+
+    #[test]
+    fn a_child_that_is_killed_before_the_first_look_is_counted() {
+        let mut audit = Audit::since(SINCE);
+        assert_eq!(audit.step("new", &began(1_001), 1), Some((0, 1)));
+        assert_eq!(audit.step("new", &began(1_001), 1), None, "told once");
+        assert_eq!(audit.step("quiet", &began(1_001), 0), None);
+        let unknown = Watched {
+            started: None,
+            ..began(0)
+        };
+        assert_eq!(audit.step("unknown", &unknown, 1), None);
+    }
+
     #[test]
     fn a_counter_that_was_high_before_the_agent_came_is_no_kill() {
-        let mut audit = Audit::default();
+        let old = began(999);
+        let mut audit = Audit::since(SINCE);
         assert!(audit.node_moved(Some(395)));
         assert_eq!(audit.take_node_step(), None);
-        assert_eq!(audit.step("a", 3), None);
+        assert_eq!(audit.step("a", &old, 3), None);
         assert!(!audit.node_moved(Some(395)));
         assert!(audit.node_moved(Some(397)));
         assert_eq!(audit.take_node_step(), Some((395, 397)));
-        assert_eq!(audit.step("a", 5), Some((3, 5)));
-        assert_eq!(audit.step("a", 5), None);
+        assert_eq!(audit.step("a", &old, 5), Some((3, 5)));
+        assert_eq!(audit.step("a", &old, 5), None);
     }
 
     #[test]
     fn gone_containers_leave_no_memory_behind() {
-        let mut audit = Audit::default();
-        audit.step("a", 1);
+        let mut audit = Audit::since(SINCE);
+        audit.step("a", &began(0), 1);
         audit.forget_all_but(&Running::new());
         assert!(!audit.knows("a"));
     }

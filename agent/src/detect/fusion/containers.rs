@@ -267,6 +267,7 @@ mod tests {
             pid: None,
             log_path: None,
             memory_limit: None,
+            started: None,
         }
     }
 

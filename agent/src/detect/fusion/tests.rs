@@ -81,6 +81,7 @@ fn container(pid: u32) -> Observation {
         pid: Some(pid),
         log_path: None,
         memory_limit: Some(20_971_520),
+        started: None,
     })
 }
 

@@ -11,7 +11,10 @@ use inquest_shared::{
 use super::events::{BareEvent, BareKind};
 use crate::{
     observation::{Container, Exit, Observation},
-    source::{cri::Runtime, kill_counter::Running},
+    source::{
+        cri::Runtime,
+        kill_counter::{Running, Watched},
+    },
 };
 
 /// Most containers remembered; the oldest is forgotten first, and its end is then told without image and start.
@@ -41,7 +44,7 @@ impl Bare {
             }
             BareKind::Started { pid } => {
                 let container = self.entry(&key);
-                container.pid = Some(pid);
+                (container.pid, container.started) = (Some(pid), Some(at));
                 if let Some(path) = cgroup(pid) {
                     container.subject.cgroup = path;
                 }
@@ -64,10 +67,7 @@ impl Bare {
 
     /// Those that run, with their cgroup.
     pub(super) fn running(&self) -> Running {
-        let started = self.known.values().filter(|c| !c.subject.cgroup.is_empty());
-        started
-            .map(|c| (c.subject.instance.clone(), c.subject.cgroup.clone()))
-            .collect()
+        self.known.values().filter_map(Watched::of).collect()
     }
 
     /// A container, made without image and creation when its events were not seen.
@@ -108,6 +108,7 @@ fn identity((namespace, id): &(String, String), created: Option<UnixNanos>, imag
         pid: None,
         log_path: None,
         memory_limit: None,
+        started: None,
     }
 }
 
@@ -160,7 +161,9 @@ mod tests {
         bare.on_event(event("job", 6, BareKind::Started { pid: 9 }), |_| {
             Some("/jobs/job".to_owned())
         });
-        assert_eq!(bare.running().into_values().collect::<Vec<_>>(), ["/jobs/job"]);
+        let running: Vec<_> = bare.running().into_values().collect();
+        assert_eq!((running.len(), running[0].cgroup.as_str()), (1, "/jobs/job"));
+        assert_eq!(running[0].started, Some(UnixNanos(6)));
         let exited = BareKind::Exited {
             exit_code: 3,
             at: UnixNanos(7),

@@ -150,6 +150,7 @@ pub(in crate::source) fn container(
         pid: (info.pid != 0).then_some(info.pid),
         log_path: (!status.log_path.is_empty()).then(|| PathBuf::from(&status.log_path)),
         memory_limit: limit.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0),
+        started: started(status),
     })
 }
 
@@ -179,6 +180,10 @@ fn systemd_path(slice: &str) -> String {
     path
 }
 
+fn started(status: &cri::ContainerStatus) -> Option<UnixNanos> {
+    (status.started_at > 0).then_some(UnixNanos(status.started_at))
+}
+
 /// The recorded end, when the container has one.
 pub(in crate::source) fn exit(
     runtime: Runtime,
@@ -190,7 +195,7 @@ pub(in crate::source) fn exit(
         instance: clean_name(&status.id),
         record: RuntimeExit {
             exit_code: status.exit_code,
-            started_at: (status.started_at > 0).then_some(UnixNanos(status.started_at)),
+            started_at: started(status),
             finished_at: UnixNanos(status.finished_at),
             reason: Untrusted::bounded(&status.reason, MAX_REASON),
             message: Untrusted::bounded(&status.message, MAX_MESSAGE),

@@ -1,11 +1,14 @@
 //! What is known of each container, and what a fresh list changes. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use inquest_proto::runtime::v1 as cri;
 
 use super::events::Ended;
-use crate::{observation::Container, source::kill_counter::Running};
+use crate::{
+    observation::Container,
+    source::kill_counter::{Running, Watched},
+};
 
 /// Most containers followed; a node of 500 pods has fewer.
 const MAX_CONTAINERS: usize = 8192;
@@ -107,8 +110,8 @@ impl Table {
     /// Containers that run, with their cgroup.
     pub(super) fn running(&self) -> Running {
         let live = self.entries.iter().filter(|(_, entry)| !entry.exited);
-        let facts = live.filter_map(|(id, entry)| Some((id.clone(), entry.facts.as_ref()?.subject.cgroup.clone())));
-        facts.collect::<BTreeMap<_, _>>()
+        live.filter_map(|(_, entry)| Watched::of(entry.facts.as_ref()?))
+            .collect()
     }
 }
 
@@ -134,6 +137,7 @@ mod tests {
             pid: None,
             log_path: None,
             memory_limit: None,
+            started: None,
         });
         assert_eq!(table.reconcile(&running, vec![]), Changes::default());
     }
@@ -161,6 +165,7 @@ mod tests {
             pid: None,
             log_path: None,
             memory_limit: None,
+            started: None,
         });
         assert_eq!(table.reconcile(&ended, vec![]), Changes::default());
         assert_eq!(table.reconcile(&[], vec![]).removed, ["a"]);

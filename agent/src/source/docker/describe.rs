@@ -100,6 +100,7 @@ pub(super) fn look(answer: ContainerInspectResponse) -> Option<Look> {
             pid: whole(state.pid).and_then(|pid| u32::try_from(pid).ok()),
             log_path: log_file(answer.log_path, &host),
             memory_limit: whole(host.memory),
+            started: None,
             subject,
         },
         created: time(answer.created.as_deref()).unwrap_or_default(),
@@ -196,6 +197,7 @@ pub(super) fn from_attributes(attributes: &HashMap<String, String>) -> Container
         pid: None,
         log_path: None,
         memory_limit: None,
+        started: None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! container was started again or removed before the inspection, the event and what is left of the record stand in.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     path::PathBuf,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     observation::{Container, Exit},
-    source::kill_counter::Running,
+    source::kill_counter::{Running, Watched},
 };
 
 mod request;
@@ -79,6 +79,7 @@ struct Run {
 impl Run {
     fn new(id: &str, mut container: Container, started: UnixNanos) -> Self {
         container.subject.instance = format!("{}@{}", clean_name(id), started.0);
+        container.started = Some(started);
         Self {
             container,
             started,
@@ -256,14 +257,8 @@ impl Table {
     /// Runs that have not ended, with their cgroup.
     pub(super) fn running(&self) -> Running {
         let runs = self.entries.values().filter_map(|entry| entry.run.as_ref());
-        let live = runs.filter(|run| run.ended.is_none() && !run.container.subject.cgroup.is_empty());
-        let pair = |run: &Run| {
-            (
-                run.container.subject.instance.clone(),
-                run.container.subject.cgroup.clone(),
-            )
-        };
-        live.map(pair).collect::<BTreeMap<_, _>>()
+        let live = runs.filter(|run| run.ended.is_none());
+        live.filter_map(|run| Watched::of(&run.container)).collect()
     }
 
     /// The entry of a container, made when absent; `None` when the table is full.

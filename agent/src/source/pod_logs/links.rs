@@ -12,7 +12,10 @@ use inquest_shared::{
     model::{Subject, clean_name, guess_owner},
 };
 
-use crate::{observation::Container, source::kill_counter::Running};
+use crate::{
+    observation::Container,
+    source::kill_counter::{Running, Watched},
+};
 
 /// Most links read in one look; the kubelet keeps one for each container and one for its last end.
 const MAX_LINKS: usize = 8192;
@@ -20,14 +23,6 @@ const MAX_LINKS: usize = 8192;
 const MAX_DEPTH: u32 = 8;
 /// Most cgroup folders looked at for one container.
 const MAX_FOLDERS: u32 = 20_000;
-
-/// One link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) container: Container,
-    /// When its log file was made: the start of this attempt.
-    pub(super) started: Option<UnixNanos>,
-}
 
 /// An attempt that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,19 +56,19 @@ pub(super) struct Links {
 
 impl Links {
     /// Takes a fresh look.
-    pub(super) fn take(&mut self, found: Vec<Link>) -> Changes {
+    pub(super) fn take(&mut self, found: Vec<Container>) -> Changes {
         let mut changes = Changes::default();
         let live = std::mem::replace(&mut self.looked, true);
-        let gone = |id: &String| !found.iter().any(|link| link.container.subject.instance == *id);
+        let gone = |id: &String| !found.iter().any(|container| container.subject.instance == *id);
         changes.removed = self.known.keys().filter(|id| gone(id)).cloned().collect();
         let mut starts: BTreeMap<(String, String, u32), Option<UnixNanos>> = BTreeMap::new();
-        for link in found {
-            let subject = &link.container.subject;
-            starts.insert(attempt_of(subject, subject.attempt), link.started);
+        for container in found {
+            let subject = &container.subject;
+            starts.insert(attempt_of(subject, subject.attempt), container.started);
             if !self.known.contains_key(&subject.instance) {
-                changes.started.push(link.container.clone());
+                changes.started.push(container.clone());
                 let known = Known {
-                    container: link.container,
+                    container,
                     ended: false,
                 };
                 self.known.insert(known.container.subject.instance.clone(), known);
@@ -105,11 +100,7 @@ impl Links {
     /// Those that have not ended, with their cgroup.
     pub(super) fn running(&self) -> Running {
         let live = self.known.values().filter(|known| !known.ended);
-        let subjects = live.map(|known| &known.container.subject);
-        subjects
-            .filter(|subject| !subject.cgroup.is_empty())
-            .map(|subject| (subject.instance.clone(), subject.cgroup.clone()))
-            .collect()
+        live.filter_map(|known| Watched::of(&known.container)).collect()
     }
 }
 
@@ -121,16 +112,17 @@ fn attempt_of(subject: &Subject, attempt: u32) -> (String, String, u32) {
 ///
 /// # Errors
 /// When it is not there or may not be read.
-pub(super) fn read(folder: &Path) -> io::Result<Vec<Link>> {
+pub(super) fn read(folder: &Path) -> io::Result<Vec<Container>> {
     let mut links = Vec::new();
     for entry in fs::read_dir(folder)?.take(MAX_LINKS).flatten() {
         let name = entry.file_name();
         let Ok(target) = fs::read_link(entry.path()) else {
             continue;
         };
-        if let Some(container) = name.to_str().and_then(|name| parse(name, &target)) {
-            let started = fs::metadata(&target).ok().and_then(|m| made(&m));
-            links.push(Link { container, started });
+        if let Some(mut container) = name.to_str().and_then(|name| parse(name, &target)) {
+            // The log file is made when the attempt starts.
+            container.started = fs::metadata(&target).ok().and_then(|m| made(&m));
+            links.push(container);
         }
     }
     Ok(links)
@@ -172,6 +164,7 @@ fn parse(name: &str, target: &Path) -> Option<Container> {
         pid: None,
         log_path: Some(PathBuf::from(target)),
         memory_limit: None,
+        started: None,
     })
 }
 
@@ -210,19 +203,19 @@ mod tests {
 
     const UID: &str = "0b6f2d1e-4a57-4f0e-9a55-6c1f0a7d9e21";
 
-    fn link(attempt: u32, started: i64) -> Link {
+    fn link(attempt: u32, started: i64) -> Container {
         let id = format!("{attempt:064x}");
         let target = format!("/var/log/pods/shop_web-1_{UID}/app/{attempt}.log");
         let container = parse(&format!("web-1_shop_app-{id}.log"), Path::new(&target)).unwrap();
-        Link {
-            container,
+        Container {
             started: Some(UnixNanos(started)),
+            ..container
         }
     }
 
     #[test]
     fn a_link_names_pod_namespace_container_attempt_and_id() {
-        let subject = link(3, 1).container.subject;
+        let subject = link(3, 1).subject;
         assert_eq!(
             (
                 subject.pod.as_str(),

@@ -142,7 +142,8 @@ fn as_the_host_names(path: String, running: &Announced) -> String {
         return path;
     }
     let mut known = running.values().flat_map(Running::values);
-    known.find(|cgroup| cgroup.ends_with(seen)).cloned().unwrap_or(path)
+    let known = known.find(|watched| watched.cgroup.ends_with(seen));
+    known.map_or(path, |watched| watched.cgroup.clone())
 }
 
 /// The cgroup above; the root has no limit.
@@ -164,6 +165,7 @@ const fn result(number: u8) -> SignalResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::kill_counter::Watched;
 
     fn look(backlog: bool, event: &SignalEvent) -> Option<SignalSeen> {
         let paths = HostPaths::default();
@@ -203,7 +205,13 @@ mod tests {
     #[test]
     fn a_path_seen_from_another_cgroup_namespace_becomes_the_hosts() {
         let whole = "/kubepods.slice/pod1.slice/cri-containerd-0123.scope";
-        let of_one = Running::from([("0123".to_owned(), whole.to_owned())]);
+        let of_one = Running::from([(
+            "0123".to_owned(),
+            Watched {
+                cgroup: whole.to_owned(),
+                started: None,
+            },
+        )]);
         let running = Announced::from([("containerd", of_one)]);
         let named = |path: &str| as_the_host_names(path.to_owned(), &running);
         assert_eq!(named("/../../pod1.slice/cri-containerd-0123.scope"), whole);

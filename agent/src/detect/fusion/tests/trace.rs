@@ -163,6 +163,7 @@ fn a_target_that_is_gone_is_known_by_its_pid_and_the_sender_by_its_container() {
         pid: Some(4700),
         log_path: None,
         memory_limit: None,
+        started: None,
     });
     let mut kill = signal(9, 77, "bash", 3);
     kill.target_cgroup = None;

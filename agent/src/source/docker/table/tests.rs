@@ -26,6 +26,7 @@ fn look(started: i64, finished: Option<i64>, phase: Phase) -> Look {
             pid: Some(7),
             log_path: None,
             memory_limit: None,
+            started: None,
         },
         created: at(0),
         started: Some(at(started)),
