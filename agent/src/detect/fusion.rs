@@ -71,7 +71,7 @@ pub struct Fusion {
     kernel_live: bool,
     /// Trace events tell victims.
     trace_live: bool,
-    /// Traced victims whose record in the kernel log is still to come.
+    /// Traced victims whose record in the kernel log, or whose container, is still to come.
     waiting: Vec<Waiting>,
     /// Signals to containers that the runtime has not named.
     unnamed: VecDeque<Unnamed>,

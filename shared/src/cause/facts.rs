@@ -93,6 +93,11 @@ impl<'a> Facts<'a> {
         self.signal() == Some(Signal::KILL)
     }
 
+    /// Whether the container is known to have gone on after its kill counter rose.
+    pub fn survived_step(&self) -> bool {
+        self.exit.is_none() && self.evidence.steps(OOM_KILL).any(|step| step.survived)
+    }
+
     /// Whether the container is known to have ended in any other way than by SIGKILL.
     pub fn ended_otherwise(&self) -> bool {
         self.code().is_some() && !self.died_of_sigkill()

@@ -73,6 +73,7 @@ static ROWS: &[Row] = &[
     row(Cause::OomChild, 90, Severity::High, |f| {
         f.cgroup_step && f.ended_otherwise()
     }),
+    row(Cause::OomChild, 85, Severity::Medium, |f| f.survived_step()),
     row(Cause::OomLimit, 70, Severity::High, |f| f.cgroup_step),
     // The node's counter alone names neither victim nor limit: stored and told as a guess, never pinned on an exit.
     row(Cause::OomLimit, 50, Severity::Medium, |f| {

@@ -60,8 +60,20 @@ fn step(source: EvidenceSource, cgroup: &str) -> Item {
         cgroup: cgroup.into(),
         before: 0,
         after: 1,
+        survived: false,
     };
     (source, "oom_kill=1", Fact::CounterStep(step))
+}
+
+fn outlived() -> Item {
+    let step = CounterStep {
+        counter: "oom_kill".into(),
+        cgroup: "/k/pod/c".into(),
+        before: 0,
+        after: 1,
+        survived: true,
+    };
+    (EvidenceSource::Cgroup, "oom_kill=1", Fact::CounterStep(step))
 }
 
 fn log(line: &str) -> Item {
@@ -193,6 +205,13 @@ fn kernel_cases() -> Vec<(&'static str, Vec<Item>, Cause, u8)> {
             90,
         ),
         ("counter alone", vec![cgroup()], Cause::OomLimit, 70),
+        ("counter rose, container runs on", vec![outlived()], Cause::OomChild, 85),
+        (
+            "counter rose, container ran on and was killed later",
+            vec![outlived(), code(137)],
+            Cause::OomLimit,
+            95,
+        ),
         (
             "only the node's counter rose",
             vec![step(EvidenceSource::Procfs, "")],
@@ -424,6 +443,7 @@ fn arbitrary_item() -> impl Strategy<Value = (EvidenceSource, String, Evidence)>
                 cgroup,
                 before,
                 after,
+                survived: false,
             })
         }),
         Just(Fact::RuntimeOom),

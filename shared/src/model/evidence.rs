@@ -183,6 +183,8 @@ pub struct CounterStep {
     pub before: u64,
     /// Later value.
     pub after: u64,
+    /// The container still ran well after the step: its first process was not what was killed. False when not known.
+    pub survived: bool,
 }
 
 /// How the runtime recorded the end of a container.

@@ -161,6 +161,8 @@ fn limit(facts: &Facts<'_>, kill: Kill<'_>, lang: Lang) -> Option<String> {
 fn counter_line(facts: &Facts<'_>, lang: Lang) -> Option<String> {
     let step = facts.evidence.steps(OOM_KILL).max_by_key(|s| !s.cgroup.is_empty())?;
     let mut parts = vec![step_text(step, lang)];
+    let went_on = lang.pick("the container went on", "容器继续运行");
+    parts.extend(facts.survived_step().then(|| went_on.to_owned()));
     parts.extend(
         facts
             .limit_bytes()

@@ -308,6 +308,7 @@ fn a_counter_without_a_record_says_what_is_not_known() {
         cgroup: String::new(),
         before: 395,
         after: 397,
+        survived: false,
     };
     let mut node = incident(set(vec![
         (EvidenceSource::Procfs, AT, Fact::CounterStep(step)),

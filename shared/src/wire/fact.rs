@@ -36,6 +36,7 @@ impl From<&Fact> for pb::evidence::Fact {
                 cgroup: step.cgroup.clone(),
                 before: step.before,
                 after: step.after,
+                survived: step.survived,
             }),
             Fact::RuntimeExit(exit) => Self::RuntimeExit(pb::RuntimeExit {
                 exit_code: exit.exit_code,
@@ -130,6 +131,7 @@ impl TryFrom<pb::evidence::Fact> for Fact {
                 cgroup: bounded_path(&step.cgroup),
                 before: step.before,
                 after: step.after,
+                survived: step.survived,
             }),
             Wire::RuntimeExit(exit) => Self::RuntimeExit(RuntimeExit {
                 exit_code: exit.exit_code,

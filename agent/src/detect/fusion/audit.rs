@@ -95,7 +95,27 @@ impl Fusion {
             return self.unexplained_of_container(&step, now).into_iter().collect();
         }
         self.audit.wait(now.mono_us.saturating_add(WAIT_US), step);
-        Vec::new()
+        self.place_victim(now)
+    }
+
+    /// The one waiting step of a container by exactly one kill that nothing explains yet.
+    pub(super) fn only_unexplained_kill(&self) -> Option<&KillCounter> {
+        let of_containers = self.audit.due.iter().map(|(_, step)| step);
+        let mut unexplained = of_containers.filter(|s| !s.instance.is_empty() && self.told_before(s) < s.after);
+        let only = unexplained.next()?;
+        let by_one = self.told_before(only) + 1 == only.after;
+        (by_one && unexplained.next().is_none()).then_some(only)
+    }
+
+    /// The value of a container's counter up to which kills are told, by the counter or by a witness of the kill itself.
+    fn told_before(&self, step: &KillCounter) -> u64 {
+        let told = self.audit.told.get(&step.instance).copied().unwrap_or(step.before);
+        let of_instance = |r: &&super::Recent| {
+            let f = &r.finding;
+            f.kind == FindingKind::Kill && f.subject.instance == step.instance && f.evidence.kills().next().is_some()
+        };
+        let seen = u64::try_from(self.recent.iter().filter(of_instance).count()).unwrap_or(u64::MAX);
+        told.saturating_add(seen).max(step.before).min(step.after)
     }
 
     pub(super) fn on_audit_due(&mut self, now: Moment) -> Vec<Finding> {
@@ -113,13 +133,7 @@ impl Fusion {
     }
 
     fn unexplained_of_container(&mut self, step: &KillCounter, now: Moment) -> Option<Finding> {
-        let told = self.audit.told.get(&step.instance).copied().unwrap_or(step.before);
-        let of_instance = |r: &&super::Recent| {
-            let f = &r.finding;
-            f.kind == FindingKind::Kill && f.subject.instance == step.instance && f.evidence.kills().next().is_some()
-        };
-        let seen = u64::try_from(self.recent.iter().filter(of_instance).count()).unwrap_or(u64::MAX);
-        let before = told.saturating_add(seen).max(step.before).min(step.after);
+        let before = self.told_before(step);
         self.audit.note_told(&step.instance, step.after);
         (before < step.after).then_some(())?;
         self.audit.told_by_containers = self.audit.told_by_containers.saturating_add(step.after - before);
@@ -159,6 +173,8 @@ impl Fusion {
             cgroup: step.cgroup.clone(),
             before,
             after: step.after,
+            // The runtime tells an end within milliseconds: who waited and heard of none knows that it goes on.
+            survived: self.sees_kills() && self.containers.runs(&step.instance),
         };
         let mut evidence = EvidenceSet::default();
         let position = format!("{}#{}", step.cgroup, step.after);

@@ -119,6 +119,11 @@ impl Containers {
         }
     }
 
+    /// Whether a run is known and no end of it.
+    pub(super) fn runs(&self, instance: &str) -> bool {
+        self.known.get(instance).is_some_and(|entry| entry.ended.is_none())
+    }
+
     /// Keeps what was asked of the runtime until the end comes.
     pub(super) fn note_request(&mut self, instance: &str, asked: (EvidenceSource, RuntimeRequest, UnixNanos)) {
         if let Some(entry) = self.known.get_mut(instance)

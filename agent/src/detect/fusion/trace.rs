@@ -23,7 +23,7 @@ const MAX_WAITING: usize = 256;
 /// was ever used may stay that much below a limit that was hit.
 const BATCH: u64 = 64 * 4096;
 
-/// A victim whose record in the kernel log is still to come.
+/// A victim whose record in the kernel log, or whose container, is still to come.
 #[derive(Debug)]
 pub(super) struct Waiting {
     until: u64,
@@ -31,16 +31,41 @@ pub(super) struct Waiting {
 }
 
 impl Fusion {
-    /// A victim: evidence for a kill that is known, else it waits for the log where that is read, else it is the kill.
+    /// A victim: evidence for a kill that is known; else it waits for the log where that is read, or for the counter that
+    /// says where it died; else it is the kill.
     pub(super) fn on_trace_kill(&mut self, seen: TraceKill, now: Moment) -> Vec<Finding> {
         if let Some(key) = self.kill_of_victim(seen.kill.pid, seen.at, |_| true) {
             return self.add_trace(key, &seen);
         }
-        if self.kernel_live && !seen.backlog && self.waiting.len() < MAX_WAITING {
+        let waits = self.kernel_live || self.path_of(&seen).is_none();
+        if waits && !seen.backlog && self.waiting.len() < MAX_WAITING {
             let until = now.mono_us.saturating_add(JOIN_US);
             self.waiting.push(Waiting { until, seen });
+            return self.place_victim(now);
+        }
+        self.tell_trace(seen, now)
+    }
+
+    /// A victim that was gone before its cgroup could be read died where a counter rose and no other kill explains it. With
+    /// two of either nobody can tell which is whose.
+    pub(super) fn place_victim(&mut self, now: Moment) -> Vec<Finding> {
+        let nowhere = |waiting: &Waiting| self.path_of(&waiting.seen).is_none();
+        let mut lost = (0..self.waiting.len()).filter(|index| nowhere(&self.waiting[*index]));
+        let (Some(index), None) = (lost.next(), lost.next()) else {
+            return Vec::new();
+        };
+        let (at, cgroup) = match self.only_unexplained_kill() {
+            Some(step) => (step.at, step.cgroup.clone()),
+            None => return Vec::new(),
+        };
+        if !near(self.waiting[index].seen.at, at) {
             return Vec::new();
         }
+        self.waiting[index].seen.cgroup = Some(cgroup);
+        if self.kernel_live {
+            return Vec::new();
+        }
+        let seen = self.waiting.swap_remove(index).seen;
         self.tell_trace(seen, now)
     }
 

@@ -145,8 +145,9 @@ fn template_change(change: &TemplateChange) -> String {
 fn counter_step(step: &CounterStep) -> String {
     let whose = named(&step.cgroup).unwrap_or_else(|| "node".to_owned());
     let counter = Untrusted::bounded(&step.counter, MAX_TEXT).escaped();
+    let survived = if step.survived { " survived" } else { "" };
     format!(
-        "counter_step {counter} {} to {} cgroup={whose}",
+        "counter_step {counter} {} to {} cgroup={whose}{survived}",
         step.before, step.after
     )
 }

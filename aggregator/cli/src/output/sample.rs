@@ -51,6 +51,7 @@ pub(crate) fn evidence() -> EvidenceSet {
         cgroup: String::new(),
         before: 4,
         after: 5,
+        survived: false,
     };
     let log = LogExcerpt {
         lines: vec![text("listening on :8080"), text("login password=***")],

@@ -130,6 +130,75 @@ fn a_victim_whose_record_never_comes_is_told_by_the_trace() {
     assert_eq!(told[0].evidence.kills().count(), 1);
 }
 
+/// A process that was gone before its cgroup could be read.
+fn lost_victim(pid: u32) -> Observation {
+    let Observation::TraceKill(seen) = victim(pid, 0) else {
+        panic!("no victim")
+    };
+    Observation::TraceKill(TraceKill {
+        cgroup: None,
+        limits: Vec::new(),
+        trigger_cgroup: None,
+        ..seen
+    })
+}
+
+fn counted(instance: &str, cgroup: String) -> Observation {
+    let Observation::KillCounter(step) = counter(instance, 0, 1) else {
+        panic!("no step")
+    };
+    Observation::KillCounter(KillCounter { cgroup, ..step })
+}
+
+/// On a busy node a child is gone before the agent can ask whose it was. Its container is told all the same, and that the
+/// container lives.
+#[test]
+fn a_child_that_left_no_cgroup_is_put_where_the_counter_rose_whichever_comes_first() {
+    for victim_first in [true, false] {
+        let mut fusion = traced();
+        fusion.scope = "/kubepods".to_owned();
+        feed(&mut fusion, vec![container(11219)], at(0));
+        let mut witnesses = vec![lost_victim(12000), counted(ID, path())];
+        if !victim_first {
+            witnesses.reverse();
+        }
+        let told = feed(&mut fusion, witnesses, at(900));
+        assert_eq!(told.len(), 1, "victim first: {victim_first}: {told:#?}");
+        assert_eq!(told[0].subject.pod, "web-1");
+        assert_eq!(judge(&told[0].evidence).cause, Cause::OomChild);
+        assert!(fusion.tick(at(4000)).is_empty(), "the counter is explained");
+    }
+}
+
+#[test]
+fn victims_that_could_be_of_two_containers_are_put_on_neither_and_the_counters_speak() {
+    let mut fusion = traced();
+    fusion.scope = "/kubepods".to_owned();
+    let other = "c".repeat(64);
+    let second = || {
+        let Observation::Container(container) = container(11300) else {
+            panic!("no container")
+        };
+        let subject = Subject {
+            instance: other.clone(),
+            pod: "db-0".into(),
+            ..container.subject.clone()
+        };
+        Observation::Container(Container { subject, ..container })
+    };
+    feed(&mut fusion, vec![container(11219), second()], at(0));
+    let steps = [counted(ID, path()), counted(&other, format!("/kubepods/pod2/{other}"))];
+    let seen = [vec![lost_victim(12000), lost_victim(12001)], steps.to_vec()].concat();
+    assert!(feed(&mut fusion, seen, at(900)).is_empty());
+    let told = fusion.tick(at(3000));
+    let pods: BTreeSet<_> = told.iter().map(|f| f.subject.pod.as_str()).collect();
+    assert_eq!(pods, ["db-0", "web-1"].into());
+    assert!(
+        told.iter().all(|f| judge(&f.evidence).cause == Cause::OomChild),
+        "{told:#?}"
+    );
+}
+
 #[test]
 fn a_sigkill_is_put_on_its_sender_whichever_comes_first() {
     for signal_first in [true, false] {
