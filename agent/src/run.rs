@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use inquest_shared::{
     clock::{Clock, SystemClock},
     config::{AgentConfig, DEFAULT_TOKEN_FILE},
+    redact::Redactor,
     reload::{self, Reload},
     supervisor::{Signals, Stage, Supervisor},
     telemetry::{Condition, Health, Need, Registry, status_server},
@@ -23,7 +24,7 @@ use crate::{
     metrics::Metrics,
     observation::Observation,
     outgoing::Outgoing,
-    source::{Statuses, containerd::Outputs, redact::Redactor},
+    source::{Statuses, containerd::Outputs},
     spool::{Limits, Shed, Spool},
     spool_status,
     state::StateFile,

@@ -11,7 +11,6 @@ pub mod kmsg;
 pub mod log_tail;
 pub mod pod_logs;
 mod reading;
-pub mod redact;
 mod statuses;
 pub mod trace;
 

@@ -4,12 +4,15 @@
 //! tells more. Must not know the engine, the store or transports. No finding waits for an apiserver: what is not known is not
 //! added, and follows.
 
+mod asking;
 mod changed;
 mod context;
 mod events;
 mod follow;
+mod logs;
 mod metrics;
 mod rollout;
+mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -28,12 +31,15 @@ use inquest_shared::{
 use thiserror::Error;
 
 pub use follow::keep_correlating;
+pub use logs::LogSettings;
 pub use metrics::CorrelationMetrics;
+pub use settings::CorrelationSettings;
 
 use crate::{
     cluster::{self, ClusterIndex, Clusters, Kind, PodView},
     record::NodeIdentity,
 };
+use logs::Logs;
 use rollout::Rollouts;
 use template::Templates;
 use waiting::Waiting;
@@ -60,19 +66,29 @@ pub struct Correlation {
     waiting: Arc<Mutex<Waiting>>,
     rollouts: Arc<Mutex<Rollouts>>,
     templates: Arc<Templates>,
+    /// Only where logs may be asked for.
+    logs: Option<Arc<Logs>>,
+    events: usize,
     metrics: CorrelationMetrics,
 }
 
 impl Correlation {
     /// With the indexes of these clusters; findings of other clusters stay as they are.
     #[must_use]
-    pub fn new(clusters: Clusters, clock: Arc<dyn Clock>, metrics: CorrelationMetrics) -> Self {
+    pub fn new(
+        clusters: Clusters,
+        clock: Arc<dyn Clock>,
+        metrics: CorrelationMetrics,
+        settings: CorrelationSettings,
+    ) -> Self {
         Self {
             clusters,
             clock,
             waiting: Arc::default(),
             rollouts: Arc::default(),
             templates: Arc::default(),
+            logs: settings.logs.map(|settings| Arc::new(Logs::new(settings))),
+            events: settings.event_entries,
             metrics,
         }
     }
@@ -85,10 +101,11 @@ impl Correlation {
         let Some(index) = self.clusters.get(&node.cluster) else {
             return Ok(());
         };
-        match add(index, node, finding) {
+        match self.add(index, node, finding) {
             Ok(Pod::Known(pod, owner)) => {
                 self.metrics.completed.inc();
                 self.add_rollout(index, node, finding, (&pod, &owner));
+                self.ask_for_log(node, finding);
             }
             Ok(Pod::Unknown) => {
                 self.metrics.unknown.inc();
@@ -130,7 +147,9 @@ impl Correlation {
                 return;
             }
             let before = finding.clone();
-            let Ok(known) = add(index, node, finding) else { return };
+            let Ok(known) = self.add(index, node, finding) else {
+                return;
+            };
             if let Pod::Known(pod, owner) = known
                 && finding.evidence.rollout().is_none()
             {
@@ -141,6 +160,40 @@ impl Correlation {
             }
         });
         told
+    }
+
+    /// Adds what the index knows now; said again, it changes nothing.
+    fn add(&self, index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Result<Pod, ForeignPod> {
+        let current = index.live(Kind::Pods);
+        let Some(pod) = pod_of(index, finding) else {
+            if !current && !finding.subject.pod_uid.is_empty() {
+                note(finding, finding.observed_at, PodContext::default());
+            }
+            return Ok(Pod::Unknown);
+        };
+        if is_foreign(index, node, &pod) {
+            return Err(ForeignPod);
+        }
+        let owner = index.root_owner(&pod);
+        if owner.resolved {
+            finding.subject.owner = Owner {
+                kind: clean_name(&owner.kind),
+                name: clean_name(&owner.name),
+            };
+            finding.subject.owner_confirmed = true;
+        }
+        let (at, said) = context::context_of(index, &pod, finding, self.events);
+        let context = PodContext { current, ..said };
+        // A pod of which there is nothing to say needs no evidence, unless it was said that nothing could be asked.
+        let silent = context
+            == PodContext {
+                current: true,
+                ..PodContext::default()
+            };
+        if !silent || finding.evidence.pod().is_some() {
+            note(finding, at, context);
+        }
+        Ok(Pod::Known(pod, owner))
     }
 
     fn rollouts(&self) -> MutexGuard<'_, Rollouts> {
@@ -156,40 +209,6 @@ impl Correlation {
 enum Pod {
     Known(PodView, cluster::Owner),
     Unknown,
-}
-
-/// Adds what the index knows now; said again, it changes nothing.
-fn add(index: &ClusterIndex, node: &NodeIdentity, finding: &mut Finding) -> Result<Pod, ForeignPod> {
-    let current = index.live(Kind::Pods);
-    let Some(pod) = pod_of(index, finding) else {
-        if !current && !finding.subject.pod_uid.is_empty() {
-            note(finding, finding.observed_at, PodContext::default());
-        }
-        return Ok(Pod::Unknown);
-    };
-    if is_foreign(index, node, &pod) {
-        return Err(ForeignPod);
-    }
-    let owner = index.root_owner(&pod);
-    if owner.resolved {
-        finding.subject.owner = Owner {
-            kind: clean_name(&owner.kind),
-            name: clean_name(&owner.name),
-        };
-        finding.subject.owner_confirmed = true;
-    }
-    let (at, said) = context::context_of(index, &pod, finding);
-    let context = PodContext { current, ..said };
-    // A pod of which there is nothing to say needs no evidence, unless it was said that nothing could be asked.
-    let silent = context
-        == PodContext {
-            current: true,
-            ..PodContext::default()
-        };
-    if !silent || finding.evidence.pod().is_some() {
-        note(finding, at, context);
-    }
-    Ok(Pod::Known(pod, owner))
 }
 
 /// How long a finding may still be changed by what the index learns; `None` when it says all already.

@@ -4,7 +4,7 @@ mod enrolment;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use inquest_shared::{
     clock::{Clock, SystemClock, UnixNanos},
     config::AggregatorConfig,
@@ -25,7 +25,7 @@ use crate::{
     alert::{Dispatcher, Routes, plan},
     api,
     cluster::{ClusterMetrics, Clusters, connect_all, keep_watching},
-    correlate::{Correlation, CorrelationMetrics, keep_correlating},
+    correlate::{Correlation, CorrelationMetrics, CorrelationSettings, keep_correlating},
     door::{Door, DoorMetrics, Limits, connections_within},
     ingest::{self, Authority, Ingest, IngestMetrics, Nodes, NodesMetrics},
     notify::{self, Surroundings},
@@ -171,7 +171,7 @@ async fn start(parts: &Parts, supervisor: &Supervisor, listeners: Listeners, rel
     let standing = watch::Sender::default();
     let intake = start_pipeline(parts, &writer, &live, &standing).await?;
     start_api(parts, &doors, listeners.api, &intake);
-    let correlation = start_watches(parts, &watches, &intake);
+    let correlation = start_watches(parts, &watches, &intake)?;
     start_survey(parts, &watches, (intake.clone(), correlation.clone()), standing);
     start_ingest(parts, &doors, &house, listeners.ingest, (intake, correlation))?;
     start_housekeeping(parts, &house, live.keep.subscribe());
@@ -292,24 +292,25 @@ fn start_api(parts: &Parts, stage: &Stage, listener: TcpListener, intake: &Intak
 }
 
 /// Follows Kubernetes, where there is one.
-fn start_watches(parts: &Parts, stage: &Stage, intake: &Intake) -> Correlation {
+fn start_watches(parts: &Parts, stage: &Stage, intake: &Intake) -> Result<Correlation> {
     for index in parts.clusters.all() {
         tracing::info!(cluster = &**index.name(), "watching Kubernetes");
     }
-    let namespaces = parts.config.namespaces.clone();
+    let namespaces = parts.config.watch.namespaces.clone();
     stage.spawn_with(
         "cluster watches",
         (parts.clusters.clone(), namespaces, parts.health.clone()),
         |(clusters, namespaces, health), token| keep_watching(clusters, namespaces, health, token),
     );
     let metrics = CorrelationMetrics::new(&parts.registry);
-    let correlation = Correlation::new(parts.clusters.clone(), Arc::clone(&parts.clock), metrics);
+    let settings = CorrelationSettings::of(&parts.config)?;
+    let correlation = Correlation::new(parts.clusters.clone(), Arc::clone(&parts.clock), metrics, settings);
     stage.spawn_with(
         "correlation",
         (correlation.clone(), intake.clone()),
         |(correlation, intake), token| keep_correlating(correlation, intake, token),
     );
-    correlation
+    Ok(correlation)
 }
 
 /// Tells what the apiservers know and no node sees.
@@ -322,7 +323,7 @@ fn start_survey(
     let survey = Survey {
         clusters: parts.clusters.clone(),
         nodes: parts.nodes.clone(),
-        patience: parts.config.report_after.get(),
+        patience: parts.config.watch.report_after.get(),
         correlation,
         intake,
         standing,

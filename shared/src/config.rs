@@ -16,7 +16,9 @@ mod describe;
 mod effective;
 mod enrolment;
 mod keep_alive;
+mod log_fallback;
 mod problem;
+mod redaction;
 mod route;
 mod scalar;
 mod section;
@@ -32,11 +34,12 @@ pub use agent::{
     TraceSource,
 };
 pub use aggregator::{AggregatorConfig, EngineConfig, Listen, TlsConfig};
-pub use cluster::{ClusterConfig, KubernetesEnabled};
+pub use cluster::{ClusterConfig, KubernetesEnabled, WatchConfig};
 pub use describe::{Form, Key, Kind};
 pub use effective::{Effective, Origin};
 pub use enrolment::{AgentProof, DEFAULT_TOKEN_FILE, EnrolmentConfig, ServiceAccount, TokenConfig};
 pub use keep_alive::KeepAlive;
+pub use log_fallback::LogFallbackConfig;
 pub use problem::{ConfigError, EXIT_CONFIG, Problem};
 pub use route::{LABELS, Receiver, ReceiverKind, Route, SubRoute, Webhook};
 pub use scalar::{HostPort, WebhookUrl};

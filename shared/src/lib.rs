@@ -9,10 +9,12 @@ pub mod config;
 pub mod failpoint;
 pub mod matcher;
 pub mod model;
+pub mod redact;
 pub mod reload;
 pub mod secret;
 pub mod start;
 pub mod supervisor;
+pub mod tail;
 pub mod telemetry;
 #[cfg(feature = "testkit")]
 pub mod testkit;

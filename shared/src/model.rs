@@ -14,8 +14,8 @@ mod verdict;
 
 pub use coded::UnknownCode;
 pub use evidence::{
-    CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, MAX_EVIDENCE,
-    MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, SignalResult, SignalSent,
+    CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, LogOrigin,
+    MAX_EVIDENCE, MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, SignalResult, SignalSent,
 };
 pub use finding::{Discovery, Finding, FindingKind};
 pub use incident::{

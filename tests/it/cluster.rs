@@ -2,6 +2,7 @@
 
 mod leftovers;
 mod outage;
+mod outside;
 mod pods;
 mod product;
 mod rights;

@@ -29,6 +29,8 @@ const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub struct Options {
     /// A private containerd with the images of the sandbox.
     pub containerd: bool,
+    /// A containerd that runs already, as that of a node of a cluster.
+    pub node: Option<OfNode>,
     /// A private dockerd; together with `containerd` it uses that one.
     pub docker: bool,
     /// Trace events, through a mount of tracefs and an instance of its own; else the source is switched off.
@@ -64,6 +66,15 @@ pub struct Through {
     pub aggregator: Vec<String>,
 }
 
+/// A node whose containers are followed and that the world does not own.
+#[derive(Debug, Clone)]
+pub struct OfNode {
+    /// Socket of its containerd.
+    pub containerd: PathBuf,
+    /// The cgroup below which its containers live.
+    pub cgroup: String,
+}
+
 /// A running installation; everything ends when it is dropped.
 pub struct World {
     /// The receiver.
@@ -81,6 +92,7 @@ pub struct World {
     /// Trace events, when the world has them.
     pub tracefs: Option<Tracefs>,
     kernel_log: bool,
+    has_containerd: bool,
     ports: Ports,
     through: Through,
     dir: TestDir,
@@ -133,6 +145,7 @@ impl World {
             containerd: containerd.as_ref(),
             docker: docker.as_ref(),
             scope: &scope,
+            node: options.node.as_ref(),
         };
         surroundings.write(&dir, options)?;
         let through = options.through.clone();
@@ -147,6 +160,7 @@ impl World {
             scope,
             tracefs,
             kernel_log: !options.no_kernel_log,
+            has_containerd: options.containerd || options.docker || options.node.is_some(),
             ports,
             through,
             dir,
@@ -197,7 +211,7 @@ impl World {
     /// What was seen instead, with both logs.
     pub async fn wait_connected(&self) -> Result<Node> {
         let runtimes = [
-            ("containerd", self.containerd.is_some() || self.docker.is_some()),
+            ("containerd", self.has_containerd),
             ("docker", self.docker.is_some()),
             ("kernel log", self.kernel_log),
             ("trace events", self.tracefs.is_some()),

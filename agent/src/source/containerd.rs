@@ -24,6 +24,8 @@ use std::{
 use inquest_shared::{
     clock::{Clock, UnixNanos},
     model::Key,
+    redact::Redactor,
+    tail::Tail,
 };
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -37,8 +39,7 @@ use super::{
     cri::{Dialect, Runtime},
     docker::EarlyEnd,
     kill_counter::Announced,
-    log_tail::{Tail, TailLimits},
-    redact::Redactor,
+    log_tail::TailLimits,
 };
 use crate::{host::paths::HostPaths, log_record::LogRecord, observation::Observation};
 use call::CallError;

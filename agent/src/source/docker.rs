@@ -21,17 +21,17 @@ mod table;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use inquest_shared::clock::{Clock, UnixNanos};
+use inquest_shared::{
+    clock::{Clock, UnixNanos},
+    redact::Redactor,
+};
 use tokio::{
     sync::{broadcast, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    SourceHealth, SourceState, Statuses, containerd::Outputs, kill_counter::Announced, log_tail::TailLimits,
-    redact::Redactor,
-};
+use super::{SourceHealth, SourceState, Statuses, containerd::Outputs, kill_counter::Announced, log_tail::TailLimits};
 use crate::host::paths::HostPaths;
 use follow::Follower;
 

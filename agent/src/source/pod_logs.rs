@@ -9,10 +9,10 @@ mod links;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use inquest_shared::model::clean_name;
 use inquest_shared::{
     clock::{Clock, UnixNanos},
-    model::{EvidenceSource, RuntimeExit, Untrusted},
+    model::{EvidenceSource, RuntimeExit, Untrusted, clean_name},
+    redact::Redactor,
 };
 use tokio::{
     sync::watch,
@@ -26,7 +26,6 @@ use super::{
     cri, docker,
     kill_counter::{Announced, Running, announce},
     log_tail::{TailLimits, read_tail},
-    redact::Redactor,
 };
 use crate::{
     host::{cgroup::mount::MemoryMount, paths::HostPaths},

@@ -77,6 +77,7 @@ fn latest(key: Key, owner: Owner) -> Occurrence {
         lines,
         redactions: 0,
         truncated: false,
+        origin: None,
     });
     let mut evidence = EvidenceSet::default();
     evidence.insert(EvidenceSource::Log, "log", Evidence { at: AT, fact: log });

@@ -23,7 +23,7 @@ const PROBES: &[(&str, ProbeKind)] = &[
 ];
 
 /// What may explain the end of a container of this pod, with the time of the newest fact.
-pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding) -> (UnixNanos, PodContext) {
+pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding, events: usize) -> (UnixNanos, PodContext) {
     let (container, exit) = (&finding.subject.container, finding.evidence.exit());
     let end = exit.map(|exit| exit.finished_at);
     let warnings = index.events_of(&object_of(pod));
@@ -32,7 +32,7 @@ pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding) -> 
         reruns: exit
             .filter(|exit| exit.exit_code == 0)
             .and_then(|exit| reruns(pod, finding, exit)),
-        events: events::newest(&warnings, finding.observed_at),
+        events: events::newest(&warnings, finding.observed_at, events),
         ..PodContext::default()
     };
     if context.probe.is_some() {

@@ -17,7 +17,7 @@ const MAX_MESSAGE: usize = 256;
 const MAX_REASON: usize = 64;
 
 /// The newest warnings of the story that ended at `end`, the newest first; equal ones are one, with their counts added up.
-pub(super) fn newest(warnings: &[Arc<Warning>], end: UnixNanos) -> Vec<PodEvent> {
+pub(super) fn newest(warnings: &[Arc<Warning>], end: UnixNanos, most: usize) -> Vec<PodEvent> {
     let mut events: Vec<PodEvent> = Vec::new();
     for warning in warnings {
         let Some(last_at) = warning.last.or(warning.first).filter(|at| end.since(*at) < STORY) else {
@@ -38,7 +38,7 @@ pub(super) fn newest(warnings: &[Arc<Warning>], end: UnixNanos) -> Vec<PodEvent>
         }
     }
     events.sort_by_key(|event| std::cmp::Reverse(event.last_at));
-    events.truncate(MAX_EVENTS);
+    events.truncate(most.min(MAX_EVENTS));
     events
 }
 
@@ -71,7 +71,7 @@ mod tests {
         let mut all: Vec<_> = (1..=9).map(|n| warning(n * 10, &n.to_string(), 1)).collect();
         all.extend([warning(5, "same", 2), warning(15, "same", 3), warning(25, "same", 4)]);
         all.push(warning(4_000, "long ago", 1));
-        let told = newest(&all, NOW);
+        let told = newest(&all, NOW, 5);
         let told: Vec<_> = told.iter().map(|event| (event.message.raw(), event.count)).collect();
         assert_eq!(told, [("same", 9), ("1", 1), ("2", 1), ("3", 1), ("4", 1)]);
     }

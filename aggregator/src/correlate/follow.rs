@@ -1,11 +1,11 @@
 //! Looks again at findings when the index learns more about their pods, or the apiserver tells what changed in their workloads.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Correlation, Told, template::AT_ONCE};
+use super::{Correlation, Told, logs::Logs, template::AT_ONCE};
 use crate::{
     cluster::{Change, ClusterIndex, PodView},
     pipeline::{Intake, Stopped},
@@ -32,6 +32,9 @@ pub async fn keep_correlating(
     }
     for _ in 0..AT_ONCE {
         followers.spawn(compare(correlation.clone(), intake.clone()));
+    }
+    if let Some(logs) = correlation.logs.clone() {
+        followers.spawn(fetch_logs(correlation.clone(), logs, intake.clone()));
     }
     let ended = tokio::select! {
         () = token.cancelled() => Ok(()),
@@ -63,6 +66,23 @@ async fn compare(correlation: Correlation, intake: Intake) {
         let told = correlation.compared().await;
         if tell_all(&intake, told).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Asks for logs, several at once. Overflow policy: further ones wait in their bounded queue.
+async fn fetch_logs(correlation: Correlation, logs: Arc<Logs>, intake: Intake) {
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            told = logs.next(), if running.len() < logs.settings.parallel => {
+                running.spawn(correlation.clone().with_log(told));
+            }
+            Some(Ok(Some(told))) = running.join_next(), if !running.is_empty() => {
+                if tell_all(&intake, vec![told]).await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

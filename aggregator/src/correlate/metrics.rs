@@ -28,6 +28,12 @@ pub struct CorrelationMetrics {
     pub(super) templates_failed: Family<Reason, Counter>,
     /// Findings that will not hear what changed.
     pub(super) templates_dropped: Counter,
+    /// Logs that apiservers gave.
+    pub(super) logs: Counter,
+    /// Logs that they did not give.
+    pub(super) logs_failed: Family<Reason, Counter>,
+    /// Logs that were not asked for.
+    pub(super) logs_dropped: Counter,
 }
 
 impl CorrelationMetrics {
@@ -58,6 +64,16 @@ impl CorrelationMetrics {
             templates_dropped: counter(
                 "correlation_templates_dropped",
                 "Findings that were not told what changed, for want of room",
+            ),
+            logs: counter("correlation_logs", "Logs of ended containers that apiservers gave"),
+            logs_failed: registry.register(
+                "correlation_logs_failed",
+                "Logs of ended containers that apiservers did not give, by reason",
+                Family::default(),
+            ),
+            logs_dropped: counter(
+                "correlation_logs_dropped",
+                "Logs of ended containers that were not asked for, for want of room",
             ),
         }
     }

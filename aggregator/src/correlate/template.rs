@@ -13,15 +13,12 @@ use std::{
 };
 
 use inquest_shared::{clock::UnixNanos, model::TemplateChange};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout},
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    Told,
+    asking::{Failure, Turns},
 };
-
-pub(super) use fetch::Failure;
-
-use super::Told;
-use crate::door::{Bucket, Budget};
 
 /// Questions that wait at most; further ones are not asked and counted.
 const QUEUE: usize = 256;
@@ -29,13 +26,6 @@ const QUEUE: usize = 256;
 const MOST: usize = 1_024;
 /// Findings of one pair that wait for the answer; the newest stay.
 const FINDINGS: usize = 4;
-/// Requests to apiservers, two for each question.
-const BUDGET: Budget = Budget {
-    burst: 10,
-    refill: Duration::from_millis(200),
-};
-/// Between two looks at a spent budget.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Time for both requests.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long a question that failed is not asked again.
@@ -79,20 +69,11 @@ struct Desk {
 }
 
 /// The questions and their answers.
+#[derive(Default)]
 pub(super) struct Templates {
     desk: Mutex<Desk>,
-    budget: Mutex<Bucket>,
+    turns: Turns,
     wake: Notify,
-}
-
-impl Default for Templates {
-    fn default() -> Self {
-        Self {
-            desk: Mutex::default(),
-            budget: Mutex::new(Bucket::new(Instant::now())),
-            wake: Notify::new(),
-        }
-    }
 }
 
 impl Templates {
@@ -138,9 +119,7 @@ impl Templates {
         // Two questions may have made one wake-up.
         self.wake.notify_one();
         for _ in [&pair.old, &pair.new] {
-            while !self.spend() {
-                sleep(PAUSE).await;
-            }
+            self.turns.next().await;
         }
         pair
     }
@@ -176,11 +155,6 @@ impl Templates {
             Some(Answer::Awaited(findings)) => (findings, changes),
             _ => (VecDeque::new(), changes),
         }
-    }
-
-    fn spend(&self) -> bool {
-        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.spend(BUDGET, Instant::now())
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

@@ -2,7 +2,7 @@ mod changed;
 
 use std::sync::Arc;
 
-use super::{Correlation, CorrelationMetrics, ForeignPod};
+use super::{Correlation, CorrelationMetrics, CorrelationSettings, ForeignPod};
 use crate::{
     cluster::{
         ClusterIndex, Clusters, Kind,
@@ -20,9 +20,9 @@ use inquest_shared::{
 };
 
 /// 2026-01-01T00:00:40Z.
-const END: UnixNanos = UnixNanos::from_secs(1_767_225_640);
+pub(super) const END: UnixNanos = UnixNanos::from_secs(1_767_225_640);
 
-fn sender(name: &str, uid: &str) -> Arc<NodeIdentity> {
+pub(super) fn sender(name: &str, uid: &str) -> Arc<NodeIdentity> {
     Arc::new(NodeIdentity {
         cluster: "c1".to_owned(),
         uid: uid.to_owned(),
@@ -61,10 +61,15 @@ pub(super) fn death(exit_code: i32) -> Finding {
 
 fn correlation(clusters: &Clusters) -> Correlation {
     let metrics = CorrelationMetrics::new(&Registry::new("test", "0"));
-    Correlation::new(clusters.clone(), Arc::new(FakeClock::at(END)), metrics)
+    Correlation::new(
+        clusters.clone(),
+        Arc::new(FakeClock::at(END)),
+        metrics,
+        CorrelationSettings::default(),
+    )
 }
 
-fn index(clusters: &Clusters) -> &ClusterIndex {
+pub(super) fn index(clusters: &Clusters) -> &ClusterIndex {
     clusters.get("c1").unwrap()
 }
 
@@ -201,7 +206,12 @@ async fn a_node_cannot_tell_of_the_pods_of_another_one() {
 async fn a_finding_is_counted_once_however_often_it_is_looked_at_again() {
     let (clusters, registry) = (clusters(), Registry::new("test", "0"));
     let metrics = CorrelationMetrics::new(&registry);
-    let correlation = Correlation::new(clusters.clone(), Arc::new(FakeClock::at(END)), metrics);
+    let correlation = Correlation::new(
+        clusters.clone(),
+        Arc::new(FakeClock::at(END)),
+        metrics,
+        CorrelationSettings::default(),
+    );
     reach(index(&clusters), false);
     correlation
         .complete(&sender("node1", "by-secret"), &mut death(1))

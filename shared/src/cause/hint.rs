@@ -113,6 +113,7 @@ mod tests {
             lines,
             redactions: 0,
             truncated: false,
+            origin: None,
         });
         let mut set = EvidenceSet::default();
         set.insert(EvidenceSource::Log, "x", Evidence { at: UnixNanos(1), fact });

@@ -85,6 +85,7 @@ fn log(line: &str) -> Item {
             lines,
             redactions: 0,
             truncated: false,
+            origin: None,
         }),
     )
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::enrolment::AgentProof;
+use super::redaction;
 use super::units::{ByteSize, ConfigDuration};
 use super::{HostPort, KeepAlive, LogConfig, Schema, Section, at_least, positive};
 
@@ -188,7 +189,7 @@ impl Schema for AgentConfig {
                 max_lines: s.value("max_lines", 200),
                 max_bytes: s.value("max_bytes", ByteSize::kib(16)),
             }),
-            redaction_patterns: section.section("redaction", read_patterns),
+            redaction_patterns: section.section("redaction", redaction::patterns),
             status: section.section("listen", |s| {
                 s.value("status", SocketAddr::from(([127, 0, 0, 1], 7443)))
             }),
@@ -268,17 +269,4 @@ fn read_instance(section: &mut Section<'_, '_>) -> String {
         section.reject("instance", "expected 1 to 32 letters, digits and dashes");
     }
     name
-}
-
-fn read_patterns(section: &mut Section<'_, '_>) -> Vec<String> {
-    let patterns: Vec<String> = section.list("patterns", Vec::new());
-    for (index, pattern) in patterns.iter().enumerate() {
-        if let Err(error) = regex_lite::Regex::new(pattern) {
-            section.reject(
-                "patterns",
-                &format!("item {index} is not a regular expression: {error}"),
-            );
-        }
-    }
-    patterns
 }

@@ -5,8 +5,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::cluster::{self, ClusterConfig, KubernetesEnabled};
+use super::cluster::{self, ClusterConfig, KubernetesEnabled, WatchConfig};
 use super::enrolment::EnrolmentConfig;
+use super::log_fallback::LogFallbackConfig;
+use super::redaction;
 use super::route::{self, Receiver, Route};
 use super::units::{ByteSize, ConfigDuration};
 use super::{KeepAlive, LogConfig, Schema, Section, at_least, positive};
@@ -22,11 +24,13 @@ pub struct AggregatorConfig {
     pub kubernetes: KubernetesEnabled,
     /// `clusters`: clusters that are reached through a kubeconfig. Default: none.
     pub clusters: Vec<ClusterConfig>,
-    /// `watch.namespaces`: what is watched. Default: all.
-    pub namespaces: Vec<String>,
-    /// `watch.report_after`: how long a pod must fail to start, or a node must be unwell, before people are told. Images are
-    /// given twice as long. Default 1 min.
-    pub report_after: ConfigDuration,
+    /// `watch.*`: what is watched of a cluster.
+    pub watch: WatchConfig,
+    /// `log_fallback.*`: logs that a node cannot give.
+    pub log_fallback: LogFallbackConfig,
+    /// `redaction.patterns`: regular expressions whose matches are blanked in logs from the apiserver, beside the built-in
+    /// ones. Default: none.
+    pub redaction_patterns: Vec<String>,
     /// `listen.*`: addresses.
     pub listen: Listen,
     /// `data_dir`: folder of the database and the certificate authority. Default
@@ -113,13 +117,13 @@ impl Schema for AggregatorConfig {
                 at_least(s, "max_bytes", ByteSize::mib(8 * 1024), &ByteSize::mib(16)),
             )
         });
-        let (namespaces, report_after) = section.section("watch", cluster::watch);
         Self {
             cluster_name,
             kubernetes: section.section("kubernetes", |s| s.value("enabled", KubernetesEnabled::Auto)),
             clusters: cluster::others(section),
-            namespaces,
-            report_after,
+            watch: section.section("watch", WatchConfig::read),
+            log_fallback: section.section("log_fallback", LogFallbackConfig::read),
+            redaction_patterns: section.section("redaction", redaction::patterns),
             listen,
             sqlite_path: section.section("store", |s| s.section("sqlite", |s| s.value("path", database))),
             tls: section.section("tls", |s| TlsConfig {

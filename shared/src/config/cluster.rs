@@ -14,6 +14,8 @@ use super::scalar::Scalar;
 const MAX_CLUSTER_NAME: usize = 63;
 /// Longest name of a namespace. Source: RFC 1123 label, as Kubernetes checks it.
 const MAX_NAMESPACE: usize = 63;
+/// Most events that a finding carries.
+const MOST_EVENTS: u32 = 20;
 
 /// Whether the aggregator's own cluster is watched through the service account of its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,12 +110,33 @@ fn namespaces(section: &mut Section<'_, '_>) -> Vec<String> {
     names
 }
 
-/// Reads `watch`: the namespaces, and how long trouble lasts before it is told.
-pub(super) fn watch(section: &mut Section<'_, '_>) -> (Vec<String>, ConfigDuration) {
-    (
-        namespaces(section),
-        section.value("report_after", ConfigDuration::from_secs(60)),
-    )
+/// What is watched, and what is said of it.
+#[derive(Debug, Clone)]
+pub struct WatchConfig {
+    /// `watch.namespaces`: what is watched. Default: all.
+    pub namespaces: Vec<String>,
+    /// `watch.report_after`: how long a pod must fail to start, or a node must be unwell, before people are told. Images are
+    /// given twice as long. Default 1 min.
+    pub report_after: ConfigDuration,
+    /// `watch.event_entries`: how many of the last warnings about a pod are told with its end. Default `5`, at most `20`.
+    pub event_entries: u32,
+}
+
+impl WatchConfig {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        let event_entries = section.value("event_entries", 5);
+        if event_entries > MOST_EVENTS {
+            section.reject(
+                "event_entries",
+                &format!("is {event_entries}; expected at most {MOST_EVENTS}"),
+            );
+        }
+        Self {
+            namespaces: namespaces(section),
+            report_after: section.value("report_after", ConfigDuration::from_secs(60)),
+            event_entries,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,22 @@ coded_enum! {
 }
 
 coded_enum! {
+    /// How log lines were had that the node did not give, or why there are none.
+    LogOrigin, "log origin" {
+        /// The apiserver gave them, and their times are those of the run that ended.
+        Apiserver = 1, "apiserver";
+        /// The apiserver gave those of the attempt that followed; those of the run that ended are gone.
+        NextAttempt = 2, "next_attempt";
+        /// None: apiserver or kubelet did not answer.
+        Away = 3, "away";
+        /// None: not allowed.
+        Forbidden = 4, "forbidden";
+        /// None: the pod or its log is not kept any more.
+        Gone = 5, "gone";
+    }
+}
+
+coded_enum! {
     /// What somebody asked of a runtime.
     RequestKind, "runtime request" {
         /// To end by itself: the stop signal, or the runtime's own stop.
@@ -204,7 +220,7 @@ pub struct RuntimeExit {
     pub memory_limit_bytes: Option<u64>,
 }
 
-/// The last lines before the end, redacted on the node; at most 4 KiB.
+/// The last lines before the end, redacted where they were read; at most 4 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogExcerpt {
     /// Oldest first.
@@ -213,6 +229,8 @@ pub struct LogExcerpt {
     pub redactions: u32,
     /// Whether older lines exist.
     pub truncated: bool,
+    /// `None`: the node's own log.
+    pub origin: Option<LogOrigin>,
 }
 
 /// What a witness says.
@@ -331,10 +349,12 @@ impl EvidenceSet {
     /// The last lines of the log.
     #[must_use]
     pub fn log(&self) -> Option<&LogExcerpt> {
-        self.iter().find_map(|(_, _, e)| match &e.fact {
+        let logs = self.iter().filter_map(|(_, _, e)| match &e.fact {
             Fact::LogExcerpt(log) => Some(log),
             _ => None,
-        })
+        });
+        // The node's word comes before the apiserver's.
+        logs.min_by_key(|log| log.origin.map_or(0, LogOrigin::number))
     }
 
     /// Whether the runtime sent an out-of-memory notice.

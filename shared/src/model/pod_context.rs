@@ -53,7 +53,7 @@ pub struct Reruns {
 }
 
 /// Most warnings kept of one pod.
-pub const MAX_EVENTS: usize = 5;
+pub const MAX_EVENTS: usize = 20;
 
 /// The apiserver's word on a pod. Times are those of the apiserver or of a kubelet, mostly in whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

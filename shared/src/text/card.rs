@@ -130,7 +130,7 @@ fn hint_lines(event: &Occurrence, lang: Lang) -> Vec<String> {
     match next {
         // What is on the card already needs no pointer to it.
         Some((NextCheck::RuntimeMessage, true)) | None => Vec::new(),
-        Some((NextCheck::Log, _)) if event.evidence.log().is_some() => Vec::new(),
+        Some((NextCheck::Log, _)) if event.evidence.log().is_some_and(|log| !log.lines.is_empty()) => Vec::new(),
         Some((next, _)) => vec![next_check(next, lang).to_owned()],
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         hints,
         sender::Origin,
     },
-    model::{Cause, CounterStep, EvidenceSet, LimitLevel, RequestKind, RuntimeRequest, Untrusted},
+    model::{Cause, CounterStep, EvidenceSet, LimitLevel, LogOrigin, RequestKind, RuntimeRequest, Untrusted},
 };
 
 /// Shown bytes of a process name.
@@ -251,8 +251,12 @@ fn plain_line(facts: &Facts<'_>, lang: Lang) -> String {
 #[must_use]
 pub fn log_lines(evidence: &EvidenceSet, most: usize, lang: Lang) -> Vec<String> {
     let Some(log) = evidence.log() else { return Vec::new() };
+    let origin = log.origin.map(|origin| origin_text(origin, lang).to_owned());
+    if log.lines.is_empty() {
+        return origin.map(|why| format!("[{why}]")).into_iter().collect();
+    }
     let skipped = log.lines.len().saturating_sub(most);
-    let mut notes = Vec::new();
+    let mut notes = Vec::from_iter(origin);
     if skipped > 0 || log.truncated {
         notes.push(lang.pick("older lines left out", "省略了较早的行").to_owned());
     }
@@ -262,7 +266,26 @@ pub fn log_lines(evidence: &EvidenceSet, most: usize, lang: Lang) -> Vec<String>
             Lang::Zh => format!("已去除敏感信息 {} 处", log.redactions),
         });
     }
-    let note = (!notes.is_empty() && !log.lines.is_empty()).then(|| format!("[{}]", notes.join(lang.comma())));
+    let note = (!notes.is_empty()).then(|| format!("[{}]", notes.join(lang.comma())));
     let lines = log.lines.iter().skip(skipped).map(|line| shown(line.raw(), MAX_LINE));
     note.into_iter().chain(lines).collect()
+}
+
+const fn origin_text(origin: LogOrigin, lang: Lang) -> &'static str {
+    match origin {
+        LogOrigin::Apiserver => lang.pick("through the apiserver", "经由 apiserver"),
+        LogOrigin::NextAttempt => lang.pick(
+            "of the attempt that followed: the log of the run that ended is gone",
+            "来自之后的一次运行：已结束的那次运行的日志已不存在",
+        ),
+        LogOrigin::Away => lang.pick(
+            "log unavailable: the apiserver or the node's kubelet does not answer",
+            "日志不可用：apiserver 或节点的 kubelet 没有响应",
+        ),
+        LogOrigin::Forbidden => lang.pick(
+            "log unavailable: the aggregator may not read logs of pods",
+            "日志不可用：聚合器无权读取 Pod 日志",
+        ),
+        LogOrigin::Gone => lang.pick("log unavailable: it is not kept any more", "日志不可用：已不再保留"),
+    }
 }

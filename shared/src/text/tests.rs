@@ -64,6 +64,7 @@ fn log(lines: &[&str]) -> Fact {
         lines: lines.iter().map(|l| text(l)).collect(),
         redactions: 1,
         truncated: true,
+        origin: None,
     })
 }
 

@@ -6,7 +6,7 @@ use super::{WireError, at_most};
 use crate::{
     clock::UnixNanos,
     model::{
-        Cause, CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt,
+        Cause, CounterStep, Evidence, EvidenceSet, EvidenceSource, Fact, KernelKill, LimitLevel, LogExcerpt, LogOrigin,
         MAX_EVIDENCE, MemoryConsumer, RequestKind, RuntimeExit, RuntimeRequest, Severity, SignalResult, SignalSent,
         Untrusted, Verdict, clean_name,
     },
@@ -51,6 +51,7 @@ impl From<&Fact> for pb::evidence::Fact {
                 lines: log.lines.iter().map(|l| l.raw().to_owned()).collect(),
                 redactions: log.redactions,
                 truncated: log.truncated,
+                origin: log.origin.map_or(0, LogOrigin::number),
             }),
             Fact::KernelLoss(records) => Self::KernelLoss(pb::KernelLoss { records: *records }),
             Fact::RuntimeRequest(request) => Self::RuntimeRequest(pb::RuntimeRequest {
@@ -240,6 +241,7 @@ impl TryFrom<pb::LogExcerpt> for LogExcerpt {
             lines: log.lines.iter().map(|l| Untrusted::bounded(l, MAX_MESSAGE)).collect(),
             redactions: log.redactions,
             truncated: log.truncated,
+            origin: LogOrigin::from_number(log.origin),
         })
     }
 }

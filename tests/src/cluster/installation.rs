@@ -185,11 +185,7 @@ fn overlay(agent: &str, aggregator: &str, scope: &str) -> Value {
 
 /// The cgroup of a node, in words that its agent completes: nodes that share a kernel share its records.
 fn scope(cluster: &Cluster) -> Result<String> {
-    let config = fs::read_to_string(cluster.home()?.join("node1/kubelet.yaml"))?;
-    let root = config.lines().find_map(|line| line.strip_prefix("cgroupRoot: "));
-    Ok(root
-        .context("the kubelet names no cgroup")?
-        .replace("node1", "$(INQUEST_NODE_NAME)"))
+    Ok(cluster.node(1)?.cgroup()?.replace("node1", "$(INQUEST_NODE_NAME)"))
 }
 
 /// An image of programs of ours, with the libraries that a debug build loads.

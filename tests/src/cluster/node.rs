@@ -1,8 +1,11 @@
 //! A node of a cluster of our own: where it keeps its things, and what runs on it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::Cluster;
 
@@ -50,6 +53,16 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn manifests(&self) -> PathBuf {
         self.home.join("manifests")
+    }
+
+    /// The cgroup below which its pods live.
+    ///
+    /// # Errors
+    /// When its kubelet was never configured.
+    pub fn cgroup(&self) -> Result<String> {
+        let config = fs::read_to_string(self.home.join("kubelet.yaml"))?;
+        let root = config.lines().find_map(|line| line.strip_prefix("cgroupRoot: "));
+        Ok(root.context("the kubelet names no cgroup")?.to_owned())
     }
 
     /// Runs a command in its namespaces; gives what it printed.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use inquest_cli::sandbox::{BareCgroup, Containerd};
 
-use super::{Options, Ports, WEBHOOK_SECRET};
+use super::{OfNode, Options, Ports, WEBHOOK_SECRET};
 use crate::{Dockerd, TestDir, Tracefs};
 
 /// What the files name.
@@ -19,6 +19,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) containerd: Option<&'a Containerd>,
     pub(super) docker: Option<&'a Dockerd>,
     pub(super) scope: &'a BareCgroup,
+    pub(super) node: Option<&'a OfNode>,
     pub(super) tracefs: Option<&'a Tracefs>,
 }
 
@@ -82,11 +83,17 @@ impl Surroundings<'_> {
             } else {
                 ""
             },
-            self.containerd
-                .map_or_else(|| self.scope.path().to_owned(), Containerd::cgroup_root),
+            self.cgroup(),
             self.ports.agent_status,
             options.agent_extra,
         )
+    }
+
+    fn cgroup(&self) -> String {
+        let own = || self.scope.path().to_owned();
+        let of_node = self.node.map(|node| node.cgroup.clone());
+        let of_runtime = self.containerd.map(Containerd::cgroup_root);
+        of_node.or(of_runtime).unwrap_or_else(own)
     }
 
     fn trace_source(&self) -> String {
@@ -98,7 +105,8 @@ impl Surroundings<'_> {
 
     /// As on a host with Docker alone, its containerd has no CRI and only tells its events.
     fn containerd_socket(&self) -> Option<String> {
-        let own = self.containerd.map(Containerd::socket);
+        let of_node = || self.node.map(|node| node.containerd.clone());
+        let own = self.containerd.map(Containerd::socket).or_else(of_node);
         let of_docker = || self.docker.map(Dockerd::containerd_socket);
         own.or_else(of_docker).map(|socket| socket.display().to_string())
     }

@@ -13,6 +13,7 @@ use inquest_proto::runtime::v1 as cri;
 use inquest_shared::{
     clock::UnixNanos,
     model::{RuntimeExit, Untrusted, clean_name},
+    tail::Tail,
 };
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, transport::Channel};
@@ -34,7 +35,7 @@ use crate::{
         SourceHealth,
         cri::{Dialect, Runtime},
         kill_counter::announce,
-        log_tail::{Tail, read_tail},
+        log_tail::read_tail,
     },
 };
 
@@ -212,7 +213,7 @@ impl Follower {
         let id = container.subject.instance.clone();
         let record = RuntimeExit {
             exit_code,
-            started_at: None,
+            started_at: container.started,
             finished_at: at,
             reason: Untrusted::default(),
             message: Untrusted::default(),

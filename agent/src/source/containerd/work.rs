@@ -7,7 +7,7 @@ use std::{
 };
 
 use inquest_proto::runtime::v1 as cri;
-use inquest_shared::clock::UnixNanos;
+use inquest_shared::{clock::UnixNanos, tail::Tail};
 use tokio::{
     task::{JoinError, JoinSet},
     time::Instant,
@@ -15,10 +15,7 @@ use tokio::{
 use tonic::transport::Channel;
 
 use super::call::{self, CallError};
-use crate::{
-    observation::{Container, Exit},
-    source::log_tail::Tail,
-};
+use crate::observation::{Container, Exit};
 
 /// Calls under way at once; the rest waits in order.
 const MAX_CALLS: usize = 8;

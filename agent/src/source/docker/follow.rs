@@ -14,7 +14,7 @@ use bollard::{
     Docker as Client,
     models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum},
 };
-use inquest_shared::{clock::UnixNanos, model::EvidenceSource};
+use inquest_shared::{clock::UnixNanos, model::EvidenceSource, tail::Tail};
 use tokio::{
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     host::procfs,
     observation::{Exit, Observation},
-    source::{SourceHealth, SourceState, containerd::Outputs, kill_counter::announce, log_tail::Tail},
+    source::{SourceHealth, SourceState, containerd::Outputs, kill_counter::announce},
 };
 
 /// Calls under way at once; the rest waits in order.

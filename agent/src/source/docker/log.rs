@@ -5,14 +5,11 @@ use std::{borrow::Cow, collections::VecDeque, path::PathBuf, sync::Arc, time::Du
 
 use bollard::{Docker, container::LogOutput, query_parameters::LogsOptions};
 use futures::StreamExt as _;
-use inquest_shared::clock::UnixNanos;
+use inquest_shared::{clock::UnixNanos, redact::Redactor, tail::Tail};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use crate::source::{
-    log_tail::{Tail, TailLimits, read_end},
-    redact::Redactor,
-};
+use crate::source::log_tail::{TailLimits, read_end};
 
 /// An exit waits for its log, but not for an engine that hangs. Docker keeps a container locked while it starts it again,
 /// which takes more than a second on a busy machine.

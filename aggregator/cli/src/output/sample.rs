@@ -57,6 +57,7 @@ pub(crate) fn evidence() -> EvidenceSet {
         lines: vec![text("listening on :8080"), text("login password=***")],
         redactions: 1,
         truncated: false,
+        origin: None,
     };
     let mut set = EvidenceSet::default();
     let mut add = |source, position: &str, at, fact| set.insert(source, position, Evidence { at, fact });

@@ -50,6 +50,8 @@ pub(super) struct World {
     /// What each collection answers instead of its objects.
     pub(super) refusals: BTreeMap<String, u16>,
     pub(super) streams: Streams,
+    /// Logs of the container of every pod, of the attempt before (`true`) and the present one.
+    logs: BTreeMap<bool, String>,
     /// Connections that stay open and over which nothing comes any more.
     dead: Vec<mpsc::Sender<Line>>,
     mute: bool,
@@ -76,6 +78,7 @@ impl Fake {
             snapshots: HashMap::new(),
             refusals: BTreeMap::new(),
             streams: Streams::Given,
+            logs: BTreeMap::new(),
             dead: Vec::new(),
             mute: false,
             busy: None,
@@ -104,6 +107,16 @@ impl Fake {
     /// Refuses whatever is asked of a collection.
     pub(crate) fn refuse(&self, collection: &str, code: u16) {
         self.with(|world| world.refusals.insert(collection.to_owned(), code));
+    }
+
+    /// Answers again.
+    pub(crate) fn allow(&self, collection: &str) {
+        self.with(|world| world.refusals.remove(collection));
+    }
+
+    /// Keeps a log of the attempt before, or of the present one; lines begin with their time.
+    pub(crate) fn keep_log(&self, previous: bool, text: &str) {
+        self.with(|world| world.logs.insert(previous, text.to_owned()));
     }
 
     /// Lets so many seconds pass before each answer.
@@ -219,6 +232,22 @@ impl World {
             Some(object) => Response::new(Body::from(object.to_string())),
             None => status(404, "NotFound", "no such object"),
         }
+    }
+
+    /// The last lines, and of those the first bytes. Source: kubernetes `pkg/kubelet/kuberuntime/logs`, `tail` and `limitBytes`.
+    fn log(&self, ask: &Ask) -> Response<Body> {
+        let Some(text) = self.logs.get(&(ask.get("previous").is_some())) else {
+            return status(
+                400,
+                "BadRequest",
+                "previous terminated container \"main\" in pod \"api-1\" not found",
+            );
+        };
+        let number = |name: &str| ask.get(name).and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let tail = lines[lines.len().saturating_sub(number("tailLines"))..].concat();
+        let bytes: Vec<u8> = tail.bytes().take(number("limitBytes")).collect();
+        Response::new(Body::from(bytes))
     }
 
     fn list(&mut self, ask: &Ask) -> Response<Body> {
@@ -352,6 +381,7 @@ async fn answer(State(fake): State<Fake>, request: Request<Body>) -> Response<Bo
         }
         match (ask.get("watch"), &ask.name) {
             (Some(_), _) => world.watch(&ask),
+            _ if ask.collection == "pods/log" => world.log(&ask),
             (None, Some(name)) => world.get(&ask, name),
             (None, None) => world.list(&ask),
         }
@@ -364,6 +394,7 @@ fn parse(uri: &axum::http::Uri) -> Ask {
     let (namespace, collection, name) = match rest {
         ["namespaces", namespace, collection] => (Some(*namespace), *collection, None),
         ["namespaces", namespace, collection, name] => (Some(*namespace), *collection, Some(*name)),
+        ["namespaces", namespace, "pods", name, "log"] => (Some(*namespace), "pods/log", Some(*name)),
         [collection] => (None, *collection, None),
         other => panic!("no such path: {other:?}"),
     };

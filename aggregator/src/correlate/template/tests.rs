@@ -1,4 +1,5 @@
 use inquest_shared::model::{Finding, Untrusted};
+use tokio::time::Instant;
 
 use super::*;
 use crate::{correlate::tests::death, record::NodeIdentity};

@@ -138,7 +138,12 @@ async fn a_missing_right_is_counted_and_costs_the_details_only() {
     let (fake, registry) = (apiserver(), Registry::new("test", "0"));
     fake.refuse("replicasets", 403);
     let metrics = CorrelationMetrics::new(&registry);
-    let correlation = Correlation::new(rolled_out(&fake), Arc::new(FakeClock::at(END)), metrics);
+    let correlation = Correlation::new(
+        rolled_out(&fake),
+        Arc::new(FakeClock::at(END)),
+        metrics,
+        CorrelationSettings::default(),
+    );
     let finding = complete(&correlation, death(1));
     assert!(correlation.compared().await.is_empty());
     assert_eq!(changes(&rollout(&finding)), ["image img/api:1>img/api:2"]);

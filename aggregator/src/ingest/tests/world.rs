@@ -33,7 +33,7 @@ use tonic::{
 use super::super::*;
 use crate::{
     cluster::Clusters,
-    correlate::{Correlation, CorrelationMetrics},
+    correlate::{Correlation, CorrelationMetrics, CorrelationSettings},
     door::{Door, DoorMetrics},
     engine::Rules,
     pipeline::{
@@ -125,6 +125,7 @@ impl World {
                 Clusters::default(),
                 Arc::new(SystemClock),
                 CorrelationMetrics::new(&registry),
+                CorrelationSettings::default(),
             ),
             nodes: nodes.clone(),
             clock: Arc::new(SystemClock),

@@ -34,6 +34,7 @@
     "daemonset" $agent))
   "kubernetes" (dict "enabled" true)
   "listen" (dict "ingest" "0.0.0.0:7440" "api" "127.0.0.1:7441" "status" "0.0.0.0:7442") -}}
+{{- if .Values.logFallback.enabled -}}{{- $_ := set $base "log_fallback" (dict "enabled" true) -}}{{- end -}}
 {{- toYaml (mergeOverwrite $base (deepCopy .Values.aggregator.config)) -}}
 {{- end -}}
 

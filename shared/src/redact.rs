@@ -1,4 +1,4 @@
-//! Takes secrets out of log lines before they leave the node. Owns the patterns; pure.
+//! Takes secrets out of log lines before they leave the node, or the apiserver's answer. Owns the patterns; pure.
 //!
 //! A pattern errs on the side of taking too much: a lost word is cheaper than a leaked password.
 
