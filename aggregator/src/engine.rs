@@ -13,6 +13,7 @@ mod episode;
 mod identity;
 mod latest;
 mod live;
+mod returning;
 mod standing;
 mod timers;
 

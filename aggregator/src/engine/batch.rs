@@ -18,6 +18,7 @@ use super::{
     counting,
     episode::{self, Entry},
     identity::{self, Identity},
+    returning,
     standing::{self, Standing},
     timers::{self, Passage},
 };
@@ -111,10 +112,7 @@ impl<'a> Batch<'a> {
                 continue;
             };
             let kind = match incident.announce_at {
-                Some(_) => {
-                    let verdict = incident.latest.verdict;
-                    episode::announce(&mut incident, verdict)
-                }
+                Some(_) => returning::announce(&mut incident),
                 None => episode::resolve(&mut incident, now),
             };
             self.put(incident, Some(kind));

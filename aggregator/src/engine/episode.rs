@@ -14,7 +14,7 @@ use inquest_shared::{
 };
 use ulid::Ulid;
 
-use super::{Rules, arrival::Arrival, causes, counting, identity::Identity, latest, live, standing, timers};
+use super::{Rules, arrival::Arrival, causes, counting, identity::Identity, latest, live, returning, standing, timers};
 
 /// Occurrences at which people are told again.
 const MILESTONES: [u64; 5] = [3, 10, 50, 250, 1000];
@@ -64,6 +64,7 @@ pub(super) fn open(identity: &Identity, arrival: &Arrival<'_>, id: Ulid, now: Un
         counted: Vec::new(),
         looping: false,
         announce_at: Some(now.saturating_add(cause::settle(verdict.cause))),
+        returning: Vec::new(),
         standing: BTreeSet::new(),
     }
 }
@@ -100,7 +101,6 @@ pub(super) fn attach(
     } else if incident.occurrences > occurrences {
         timers::arrived(incident, rules, now);
     }
-    let before = (incident.latest.key, incident.latest.verdict);
     // That a rollout is stuck explains nothing where its crash is known.
     let lesser = arrival.finding.kind == FindingKind::Report && more_specific(incident.cause, arrival.verdict.cause);
     let part_of_latest = !lesser && latest::follow(&mut incident.latest, arrival);
@@ -111,8 +111,13 @@ pub(super) fn attach(
     };
     let definite = cause::settle(verdict.cause) == Duration::ZERO;
     if incident.announce_at.is_some() && incident.transition > 0 {
-        let other = entry != Entry::Begins && before.0 != arrival.finding.key;
-        return definite.then(|| return_with(incident, other.then_some(before.1), verdict));
+        let key = if part_of_latest {
+            incident.latest.key
+        } else {
+            arrival.finding.key
+        };
+        returning::note(incident, key, verdict);
+        return definite.then(|| returning::announce(incident));
     }
     let reclassified = reassess(incident, verdict);
     if incident.announce_at.is_some() {
@@ -134,16 +139,8 @@ pub(super) fn add_member(incident: &mut Incident, arrival: &Arrival<'_>) {
     incident.last_seen = incident.last_seen.max(arrival.finding.observed_at);
 }
 
-/// Tells of a return as soon as one event of it is certain. The one that began it and is still uncertain counts as a cause
-/// of the episode as well.
-fn return_with(incident: &mut Incident, uncertain: Option<Verdict>, certain: Verdict) -> TransitionKind {
-    let kind = announce(incident, uncertain.unwrap_or(certain));
-    reassess(incident, certain);
-    kind
-}
-
 /// Weighs the verdict on one event; returns whether the cause changed. Until people are told, the alias follows.
-fn reassess(incident: &mut Incident, verdict: Verdict) -> bool {
+pub(super) fn reassess(incident: &mut Incident, verdict: Verdict) -> bool {
     let reclassified = causes::weigh(incident, verdict);
     let untold = incident.transition == 0;
     incident.severity = if untold && incident.occurrences <= 1 {
@@ -223,6 +220,7 @@ pub(super) fn close(incident: &mut Incident, now: UnixNanos) -> Option<Transitio
     if incident.announce_at.take().is_none() {
         return Some(resolve(incident, now));
     }
+    incident.returning.clear();
     incident.state = IncidentState::Resolved;
     incident.resolved_at = Some(now);
     if incident.transition > 0 {
@@ -243,7 +241,8 @@ pub(super) fn resolve(incident: &mut Incident, now: UnixNanos) -> TransitionKind
 /// episode.
 pub(super) fn withdraw(incident: &mut Incident, arrival: &Arrival<'_>) -> bool {
     counting::uncount(incident, arrival);
-    incident.occurrences == 0 || (incident.transition > 0 && incident.latest.key == arrival.finding.key)
+    incident.returning.retain(|event| event.key != arrival.finding.key);
+    incident.occurrences == 0 || (incident.transition > 0 && incident.returning.is_empty())
 }
 
 fn tell(incident: &mut Incident, kind: TransitionKind) {

@@ -7,12 +7,8 @@ use ulid::Ulid;
 use super::{Cause, EvidenceSet, Fact, FindingKind, Key, Owner, Severity, Subject, Verdict, coded::coded_enum};
 use crate::clock::UnixNanos;
 
-/// Most names kept in a [`Names`]; more are counted only.
-pub const MAX_NAMES: usize = 20;
-/// Most gaps kept for the quiet period.
-pub const MAX_GAPS: usize = 10;
-/// Most counted keys kept, so that a late citation counts once.
-pub const MAX_COUNTED: usize = 64;
+/// Most events that one return remembers until it is told.
+pub const MAX_RETURNING: usize = 8;
 /// Most states kept that still hold; one workload has at most one of each kind for each container.
 pub const MAX_STANDING: usize = 16;
 
@@ -138,6 +134,22 @@ impl Occurrence {
     }
 }
 
+/// An event of a return whose cause may still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returning {
+    /// Its finding.
+    pub key: Key,
+    /// What is known of it.
+    pub verdict: Verdict,
+}
+
+/// Most names kept in a [`Names`]; more are counted only.
+pub const MAX_NAMES: usize = 20;
+/// Most gaps kept for the quiet period.
+pub const MAX_GAPS: usize = 10;
+/// Most counted keys kept, so that a late citation counts once.
+pub const MAX_COUNTED: usize = 64;
+
 /// An episode, with the complete state that the engine needs to go on with it after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
@@ -197,6 +209,8 @@ pub struct Incident {
     pub looping: bool,
     /// When the opening is told unless a better cause comes first; `None` once told.
     pub announce_at: Option<UnixNanos>,
+    /// Events of a return that people are not told of yet, the first one first, at most [`MAX_RETURNING`].
+    pub returning: Vec<Returning>,
     /// Names of states that still hold, at most [`MAX_STANDING`]. While there is one, the incident does not resolve.
     pub standing: BTreeSet<Key>,
 }

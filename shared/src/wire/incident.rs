@@ -12,7 +12,8 @@ use super::{
 use crate::{
     clock::UnixNanos,
     model::{
-        CountedKey, Delivery, FindingKind, Incident, IncidentState, Names, Occurrence, Owner, TransitionKind, Workload,
+        CountedKey, Delivery, FindingKind, Incident, IncidentState, Names, Occurrence, Owner, Returning,
+        TransitionKind, Workload,
     },
 };
 
@@ -66,6 +67,7 @@ impl From<&Incident> for pb::Incident {
             last_arrival_ns: incident.last_arrival.0,
             announce_at_ns: incident.announce_at.map_or(0, |t| t.0),
             standing: incident.standing.iter().map(|k| k.as_bytes().to_vec()).collect(),
+            returning: incident.returning.iter().map(returning_to_wire).collect(),
         }
     }
 }
@@ -119,8 +121,30 @@ impl TryFrom<pb::Incident> for Incident {
             looping: incident.looping,
             announce_at: (incident.announce_at_ns != 0).then_some(UnixNanos(incident.announce_at_ns)),
             standing: keys("standing", &incident.standing)?,
+            returning: incident
+                .returning
+                .into_iter()
+                .map(returning)
+                .collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn returning_to_wire(event: &Returning) -> pb::Returning {
+    pb::Returning {
+        key: event.key.as_bytes().to_vec(),
+        verdict: Some((&event.verdict).into()),
+    }
+}
+
+fn returning(event: pb::Returning) -> Result<Returning, WireError> {
+    Ok(Returning {
+        key: key("returning.key", &event.key)?,
+        verdict: event
+            .verdict
+            .ok_or(WireError::Missing("returning.verdict"))?
+            .try_into()?,
+    })
 }
 
 /// Decodes an incident as stored.

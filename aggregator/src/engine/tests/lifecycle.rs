@@ -169,6 +169,23 @@ fn a_return_that_began_uncertain_and_became_certain_by_another_event_keeps_both_
     assert_eq!(incident.severity, Severity::High);
 }
 
+/// A node that was cut off tells late: what it saw is older than what people know, and no less a kill.
+#[test]
+fn a_return_that_is_older_than_the_latest_event_is_told_with_its_own_cause() {
+    let mut world = World::new();
+    world.send(&exit(1, 20, 2, &[]), after(0));
+    world.wait(after(700));
+    assert_eq!(world.send(&exit(2, 10, 137, &[]), after(701)), []);
+    assert_eq!(world.wait(after(704)), [Reopened]);
+    let incident = world.only();
+    assert_eq!(
+        (incident.cause, incident.severity),
+        (Cause::KilledUnknown, Severity::High)
+    );
+    assert_eq!(incident.secondary_causes, [Cause::AppError].into());
+    assert!(incident.returning.is_empty());
+}
+
 #[test]
 fn a_return_after_the_reopen_window_is_a_new_incident_and_memory_is_freed() {
     let mut world = World::new();
