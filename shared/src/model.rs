@@ -23,7 +23,7 @@ pub use incident::{
     MAX_STANDING, Names, Occurrence, Returning, TransitionKind, Workload,
 };
 pub use key::{BadKey, Key};
-pub use pod_context::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns};
+pub use pod_context::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Reruns};
 pub use report::{Report, ReportKind};
 pub use rollout_context::{
     MAX_CHANGE_TEXT, MAX_CHANGES, MAX_REVISIONS, RevisionShare, RolloutContext, TemplateChange, TemplateField,

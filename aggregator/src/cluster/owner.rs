@@ -8,6 +8,7 @@ use std::sync::Arc;
 use inquest_shared::clock::UnixNanos;
 
 use super::{
+    expected::FailurePolicy,
     id::{Uid, bounded},
     pool::Pool,
     wire::{JobWire, Meta, either, time},
@@ -85,6 +86,8 @@ pub struct Job {
     pub failed_at: Option<UnixNanos>,
     /// Whether it is complete.
     pub complete: bool,
+    /// Which ends of its pods it does not count.
+    pub failure_policy: Option<Box<FailurePolicy>>,
 }
 
 impl ReplicaSet {
@@ -106,6 +109,7 @@ impl Job {
             let mut conditions = wire.status.conditions.iter();
             conditions.find(|condition| condition.r#type == name && condition.status == "True")
         };
+        let policy = wire.spec.pod_failure_policy.as_ref();
         let failed = holds("Failed").or_else(|| holds("FailureTarget"));
         Self {
             namespace: pool.text(&wire.metadata.namespace),
@@ -117,6 +121,7 @@ impl Job {
                 (reason, bounded(&condition.message, MAX_MESSAGE))
             }),
             complete: holds("Complete").is_some(),
+            failure_policy: policy.map(|policy| Box::new(FailurePolicy::read(policy))),
         }
     }
 }

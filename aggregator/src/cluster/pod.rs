@@ -8,6 +8,7 @@ use std::sync::Arc;
 use inquest_shared::clock::UnixNanos;
 
 use super::{
+    expected::{ExitCodes, restart_rules},
     id::{ContainerId, Uid, bounded},
     owner::{MAX_MESSAGE, OwnerRef, controller},
     pool::Pool,
@@ -112,6 +113,8 @@ pub struct ContainerSpec {
     pub kind: ContainerKind,
     /// When it is started again.
     pub restart: RestartPolicy,
+    /// Codes after which it is started again by a rule of its own; mostly none.
+    pub restart_rules: Box<[ExitCodes]>,
     /// Whether it has a liveness probe.
     pub liveness: bool,
     /// Whether it has a readiness probe.
@@ -377,6 +380,7 @@ impl ContainerSpec {
             memory_limit: quantity::units(&spec.resources.limits.memory),
             kind,
             restart: restart(kind, either(&spec.restart_policy, policy)),
+            restart_rules: restart_rules(&spec.restart_policy_rules),
             liveness: spec.liveness_probe.is_some(),
             readiness: spec.readiness_probe.is_some(),
             startup: spec.startup_probe.is_some(),

@@ -8,8 +8,10 @@ mod workload;
 
 use serde::Deserialize;
 
-pub(super) use pod::{ContainerState, ContainerStatus, PodWire, SpecContainer, TerminatedState};
-pub(super) use workload::{EventWire, JobWire, NodeWire, WorkloadWire};
+pub(super) use pod::{ContainerState, ContainerStatus, PodWire, RestartRuleWire, SpecContainer, TerminatedState};
+pub(super) use workload::{
+    EventWire, FailureCondition, FailurePolicyWire, FailureRuleWire, JobWire, NodeWire, WorkloadWire,
+};
 
 use inquest_shared::clock::UnixNanos;
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Finding, PodContext, ProbeFailure, ProbeKind, Reruns, RuntimeExit, Untrusted},
+    model::{Finding, PodContext, ProbeFailure, ProbeKind, Provision, Reruns, RuntimeExit, Untrusted},
 };
 
 use super::events;
@@ -32,6 +32,7 @@ pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding, eve
         reruns: exit
             .filter(|exit| exit.exit_code == 0)
             .and_then(|exit| reruns(pod, finding, exit)),
+        provided: exit.and_then(|exit| provided(index, pod, container, exit.exit_code)),
         events: events::newest(&warnings, finding.observed_at, events),
         ..PodContext::default()
     };
@@ -49,6 +50,19 @@ pub(super) fn context_of(index: &ClusterIndex, pod: &Pod, finding: &Finding, eve
     let probed = context.probe.as_ref().map(|probe| probe.last_at);
     let at = context.deletion_requested_at.max(probed).or(end).unwrap_or(pod.created);
     (at, context)
+}
+
+/// What provides for this end: the job that the pod is of, or a rule of the container.
+fn provided(index: &ClusterIndex, pod: &Pod, container: &str, code: i32) -> Option<Provision> {
+    let known = pod.container(container)?;
+    let disrupted = pod.rare.as_deref().is_some_and(|rare| rare.disruption.is_some());
+    let job = pod.owner.as_deref().and_then(|owner| index.job(&owner.uid));
+    let policy = job.as_deref().and_then(|job| job.failure_policy.as_deref());
+    if policy.is_some_and(|policy| policy.ignores(container, code, disrupted)) {
+        return Some(Provision::FailurePolicy);
+    }
+    let mut rules = known.spec.restart_rules.iter();
+    rules.any(|codes| codes.cover(code)).then_some(Provision::RestartRule)
 }
 
 /// Whether it says nothing about the pod's end: a static pod has a hash, and that is all.

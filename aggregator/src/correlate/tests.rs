@@ -223,3 +223,29 @@ async fn a_finding_is_counted_once_however_often_it_is_looked_at_again() {
     let text = registry.encode().unwrap();
     assert!(text.contains("inquest_correlation_unknown_total 1\n"), "{text}");
 }
+
+/// The pod of a job, whose failure policy ignores 42.
+fn of_job() -> serde_json::Value {
+    let mut pod = pod(1);
+    pod["metadata"]["ownerReferences"][0] = serde_json::json!({
+        "apiVersion": "batch/v1", "kind": "Job", "name": "tidy", "uid": uid(9_500), "controller": true});
+    pod["spec"]["containers"][0]["restartPolicyRules"] =
+        serde_json::json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [43]}}]);
+    pod
+}
+
+#[tokio::test]
+async fn codes_that_a_job_or_a_container_provides_for_are_expected() {
+    let clusters = clusters();
+    let rule = serde_json::json!({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [42]}});
+    let job = serde_json::json!({
+        "metadata": {"namespace": "shop", "name": "tidy", "uid": uid(9_500)},
+        "spec": {"podFailurePolicy": {"rules": [rule]}}});
+    learn(index(&clusters), Kind::Jobs, &job);
+    learn(index(&clusters), Kind::Pods, &of_job());
+    let cause = |code| cause::judge(&completed(&clusters, death(code)).evidence).cause;
+    assert_eq!(
+        [cause(42), cause(43), cause(1)],
+        [Cause::ExpectedExit, Cause::ExpectedExit, Cause::AppError]
+    );
+}

@@ -55,6 +55,11 @@ impl<'a> Facts<'a> {
         self.pod_at_end().is_some_and(is_shutdown)
     }
 
+    /// Whether the author of the workload provided for the code with which it ended.
+    pub fn end_was_provided_for(&self) -> bool {
+        self.pod_at_end().is_some_and(|pod| pod.provided.is_some())
+    }
+
     /// How the container is run, if it ended with status 0 although it should go on, for the third time within a while.
     pub fn clean_loop(&self) -> Option<Reruns> {
         let (pod, exit) = (self.pod_at_end()?, self.exit?);

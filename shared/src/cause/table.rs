@@ -83,6 +83,7 @@ static ROWS: &[Row] = &[
     row(Cause::Evicted, 95, Severity::Medium, |f| f.pod_was_evicted()),
     row(Cause::PlannedStop, 95, Severity::Info, |f| f.pod_was_deleted()),
     row(Cause::PlannedStop, 90, Severity::Info, |f| f.node_was_shut_down()),
+    row(Cause::ExpectedExit, 95, Severity::Info, |f| f.end_was_provided_for()),
     row(Cause::ProbeKilled, 90, Severity::High, |f| f.deadly_probe().is_some()),
     // The runtime was asked for the end. Who asked is not known to the node, but that somebody wanted it is. A removal
     // that follows a kill says that the container was not to come back.

@@ -15,6 +15,16 @@ coded_enum! {
     }
 }
 
+coded_enum! {
+    /// What provides for an exit code.
+    Provision, "provision" {
+        /// The job does not count the end as a failure (`podFailurePolicy`).
+        FailurePolicy = 1, "failure_policy";
+        /// The container is started again after it (`restartPolicyRules`).
+        RestartRule = 2, "restart_rule";
+    }
+}
+
 /// Failures of a probe that came before the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeFailure {
@@ -74,6 +84,8 @@ pub struct PodContext {
     pub probe: Option<ProbeFailure>,
     /// How it is to be run, of a container that ended with status 0.
     pub reruns: Option<Reruns>,
+    /// What the author of the workload provided for this very end.
+    pub provided: Option<Provision>,
     /// The last warnings about the pod, the newest first, at most [`MAX_EVENTS`]; equal ones are one.
     pub events: Vec<PodEvent>,
 }

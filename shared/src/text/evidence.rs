@@ -39,6 +39,7 @@ pub(super) fn why(cause: Cause, facts: &Facts<'_>, lang: Lang) -> String {
     let said = match cause {
         Cause::OomLimit | Cause::OomNode | Cause::OomChild => counter_line(facts, lang),
         Cause::OomReported => Some(reported_line(facts, lang)),
+        Cause::ExpectedExit if facts.end_was_provided_for() => pod_line(cause, facts, lang),
         Cause::PlannedStop | Cause::Evicted | Cause::ProbeKilled | Cause::CleanExitLoop if facts.pod.is_some() => {
             pod_line(cause, facts, lang)
         }

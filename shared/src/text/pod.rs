@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cause::facts::{Exit, Facts},
-    model::{Cause, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns},
+    model::{Cause, PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Reruns},
 };
 
 /// Shown bytes of what the kubelet says.
@@ -17,6 +17,7 @@ pub(super) fn pod_line(cause: Cause, facts: &Facts<'_>, lang: Lang) -> Option<St
     let (pod, exit) = (facts.pod?, facts.exit?);
     match cause {
         Cause::CleanExitLoop => facts.clean_loop().map(|reruns| loop_line(reruns, exit, lang)),
+        Cause::ExpectedExit => pod.provided.map(|by| provided_line(by, lang).to_owned()),
         Cause::ProbeKilled => facts.deadly_probe().map(|probe| probe_line(probe, exit, lang)),
         Cause::Evicted => Some(with_message(
             lang.pick("the kubelet took the pod off the node", "kubelet 将 Pod 移出了节点"),
@@ -30,6 +31,19 @@ pub(super) fn pod_line(cause: Cause, facts: &Facts<'_>, lang: Lang) -> Option<St
             lang,
         )),
         _ => None,
+    }
+}
+
+const fn provided_line(by: Provision, lang: Lang) -> &'static str {
+    match by {
+        Provision::FailurePolicy => lang.pick(
+            "the pod failure policy of its job ignores this end",
+            "其 Job 的 Pod 失败策略忽略此次结束",
+        ),
+        Provision::RestartRule => lang.pick(
+            "a restart rule of the container provides for this exit code",
+            "容器的重启规则已涵盖此退出码",
+        ),
     }
 }
 

@@ -5,7 +5,7 @@ use inquest_proto::ingest::v1 as pb;
 use super::WireError;
 use crate::{
     clock::UnixNanos,
-    model::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns, Untrusted},
+    model::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Reruns, Untrusted},
 };
 
 /// Longest reason kept; the API's own have at most 40 bytes.
@@ -33,6 +33,7 @@ impl From<&PodContext> for pb::PodContext {
                 restarts: reruns.restarts,
                 previous_end_ns: reruns.previous_end.map(|at| at.0),
             }),
+            provided: pod.provided.map_or(0, Provision::number),
             events: pod.events.iter().map(Into::into).collect(),
         }
     }
@@ -55,6 +56,7 @@ impl TryFrom<pb::PodContext> for PodContext {
                 restarts: reruns.restarts,
                 previous_end: reruns.previous_end_ns.map(UnixNanos),
             }),
+            provided: Provision::from_number(pod.provided),
             events: pod.events.iter().take(MAX_EVENTS).map(Into::into).collect(),
         })
     }

@@ -204,3 +204,30 @@ async fn a_job_that_fails_is_one_incident_with_the_reason_of_its_container() -> 
     ensure!(all.len() == 3, "{all:#?}");
     Ok(())
 }
+
+/// Batch programs say with their code that there was nothing to do; their authors tell the job so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_the_failure_policy_of_a_job_ignores_stays_silent() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("ignored")?;
+    let image = cluster.image_with_shell();
+    let mut ignored = job("ignored", &image, 3);
+    container(&mut ignored)["command"] = json!(["/bin/sh", "-c", "exit 42"]);
+    ignored["spec"]["podFailurePolicy"] =
+        json!({"rules": [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [42]}}]});
+    namespace.apply(&ignored)?;
+    namespace
+        .wait_for("two pods of the job ended", "pods", |seen| {
+            let pods = seen["items"].as_array()?;
+            let ended = pods.iter().filter(|pod| pod["status"]["phase"] == "Failed");
+            (ended.count() >= 2).then_some(())
+        })
+        .await?;
+    // Told after both had ended, by the same agents.
+    namespace.apply(&deployment("last", &image, 2, "exit 7"))?;
+    told(&installation, &namespace, "last", "app_error").await?;
+    let all = installation.incidents(namespace.name())?;
+    ensure!(all.len() == 1, "{all:#?}");
+    Ok(())
+}

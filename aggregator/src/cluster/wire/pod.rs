@@ -32,9 +32,24 @@ pub(in crate::cluster) struct SpecContainer {
     pub(in crate::cluster) image: String,
     pub(in crate::cluster) resources: Resources,
     pub(in crate::cluster) restart_policy: String,
+    pub(in crate::cluster) restart_policy_rules: Vec<RestartRuleWire>,
     pub(in crate::cluster) liveness_probe: Option<Present>,
     pub(in crate::cluster) readiness_probe: Option<Present>,
     pub(in crate::cluster) startup_probe: Option<Present>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::cluster) struct RestartRuleWire {
+    pub(in crate::cluster) action: String,
+    pub(in crate::cluster) exit_codes: RestartCodes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::cluster) struct RestartCodes {
+    pub(in crate::cluster) operator: String,
+    pub(in crate::cluster) values: Vec<i32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -45,7 +45,42 @@ pub(in crate::cluster) struct NodeInfo {
 #[serde(default)]
 pub(in crate::cluster) struct JobWire {
     pub(in crate::cluster) metadata: Meta,
+    pub(in crate::cluster) spec: JobSpec,
     pub(in crate::cluster) status: JobStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::cluster) struct JobSpec {
+    pub(in crate::cluster) pod_failure_policy: Option<FailurePolicyWire>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::cluster) struct FailurePolicyWire {
+    pub(in crate::cluster) rules: Vec<FailureRuleWire>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::cluster) struct FailureRuleWire {
+    pub(in crate::cluster) action: String,
+    pub(in crate::cluster) on_exit_codes: Option<FailureCodes>,
+    pub(in crate::cluster) on_pod_conditions: Vec<FailureCondition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::cluster) struct FailureCodes {
+    pub(in crate::cluster) container_name: String,
+    pub(in crate::cluster) operator: String,
+    pub(in crate::cluster) values: Vec<i32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::cluster) struct FailureCondition {
+    pub(in crate::cluster) r#type: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,7 +1,7 @@
 //! Ends that the apiserver explains.
 
 use super::*;
-use crate::model::{PodContext, ProbeFailure, ProbeKind, Report, ReportKind, Reruns};
+use crate::model::{PodContext, ProbeFailure, ProbeKind, Provision, Report, ReportKind, Reruns};
 
 /// When every container here ended.
 const END: i64 = 100;
@@ -157,5 +157,23 @@ fn each_state_that_the_apiserver_reports_has_its_cause() {
         let verdict = judge(&set(vec![(EvidenceSource::Kubernetes, "uid", Fact::Report(report))]));
         assert_ne!(verdict.cause, Cause::Unknown, "{kind}");
         assert!(verdict.confidence_percent >= 90, "{kind}");
+    }
+}
+
+/// A batch program that says "nothing to do" with 42 wakes nobody; one that the kernel killed for memory does.
+#[test]
+fn an_end_that_the_author_provided_for_is_expected_unless_memory_killed_it() {
+    for by in [Provision::FailurePolicy, Provision::RestartRule] {
+        let context = PodContext {
+            provided: Some(by),
+            ..PodContext::default()
+        };
+        assert_eq!(cause_of(42, context.clone()), Cause::ExpectedExit);
+        let killed = judge(&set(vec![
+            ended(137),
+            pod(context),
+            kill(Some(LimitLevel::Container), Some(true)),
+        ]));
+        assert_eq!(killed.cause, Cause::OomLimit);
     }
 }
