@@ -5,9 +5,10 @@
 use std::{
     collections::BTreeSet,
     fs,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use super::{Cluster, PATIENCE};
-use crate::{TestDir, bin, wait_for};
+use crate::{TestDir, Webhook, bin, wait_for};
 
 /// The namespace of the committed manifests.
 const NAMESPACE: &str = "inquest";
@@ -24,12 +25,18 @@ const BETWEEN: Duration = Duration::from_millis(300);
 /// A debug build takes more memory than what ships.
 const DEBUG_MEMORY: &str = "128Mi";
 
+/// Name of the receiver of the tests.
+pub const RECEIVER: &str = "hook";
+
 /// How long trouble that only the apiserver knows lasts before it is told, for tests that do not wait for minutes.
 const REPORT_AFTER: &str = "3s";
 
 /// The product, installed once for each test process.
 #[derive(Debug, Clone, Copy)]
-pub struct Installation<'a>(&'a Cluster);
+pub struct Installation<'a> {
+    cluster: &'a Cluster,
+    receiver: &'static Mutex<Webhook>,
+}
 
 impl<'a> Installation<'a> {
     /// Installs the standard profile on the first call, and waits until every agent has enrolled.
@@ -37,17 +44,20 @@ impl<'a> Installation<'a> {
     /// # Errors
     /// When a manifest is refused or something does not become ready; then for all who ask.
     pub async fn of(cluster: &'a Cluster) -> Result<Self> {
-        static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+        static INSTALLED: OnceLock<Result<Mutex<Webhook>, String>> = OnceLock::new();
         // a node that lost its power in an earlier test has lost this mount as well
         for node in 1..=cluster.nodes()? {
             let script = "mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing";
             cluster.node(node)?.run(&["sh", "-c", script])?;
         }
-        let installed = INSTALLED.get_or_init(|| install(cluster).map_err(|error| format!("{error:#}")));
-        installed
-            .clone()
+        let installed = INSTALLED.get_or_init(|| {
+            let made = install(cluster).map(Mutex::new);
+            made.map_err(|error| format!("{error:#}"))
+        });
+        let receiver = installed
+            .as_ref()
             .map_err(|error| anyhow!("the product is not installed: {error}"))?;
-        let this = Self(cluster);
+        let this = Self { cluster, receiver };
         let nodes = cluster.kubectl(&["get", "nodes", "--output", "name"])?.lines().count();
         wait_for("every agent reports", PATIENCE, async || {
             let seen = this.ask(&["nodes"])?;
@@ -73,7 +83,9 @@ impl<'a> Installation<'a> {
             "--",
             "/inquest",
         ];
-        let text = self.0.kubectl(&[&program, question, &["--output", "json"]].concat())?;
+        let text = self
+            .cluster
+            .kubectl(&[&program, question, &["--output", "json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
 
@@ -103,6 +115,19 @@ impl<'a> Installation<'a> {
             .await
     }
 
+    /// Where every message goes; it can be made to misbehave by who has the cluster alone.
+    pub fn receiver(&self) -> MutexGuard<'static, Webhook> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What people were told of a namespace, in the order of its arrival.
+    #[must_use]
+    pub fn messages(&self, namespace: &str) -> Vec<Value> {
+        let told = self.receiver().told().into_iter().map(|received| received.body);
+        told.filter(|body| body["data"]["workload"]["namespace"] == namespace)
+            .collect()
+    }
+
     async fn find(
         &self,
         filter: &[&str],
@@ -123,23 +148,53 @@ impl<'a> Installation<'a> {
     }
 }
 
-/// Applies the manifests of the standard profile with what differs here: images, memory of a debug build, no storage, and
-/// nodes that share a kernel.
-fn install(cluster: &Cluster) -> Result<()> {
+/// Images of the agent and of the aggregator that were just built, in every node.
+///
+/// # Errors
+/// When a node does not take one.
+pub fn images(cluster: &Cluster) -> Result<(String, String)> {
     let agent = image(cluster, "inquest-agent", &["inquest-agent"])?;
     let aggregator = image(cluster, "inquest-aggregator", &["inquest-aggregator", "inquest"])?;
+    Ok((agent, aggregator))
+}
+
+/// Applies the manifests of the standard profile with what differs here: images, memory of a debug build, no storage, nodes
+/// that share a kernel, and a receiver on this machine, which is given back.
+fn install(cluster: &Cluster) -> Result<Webhook> {
+    let (agent, aggregator) = images(cluster)?;
+    let receiver = Webhook::start_at(SocketAddr::new(address(cluster)?, 0))?;
     cluster.kubectl(&["create", "namespace", NAMESPACE])?;
     authority(cluster)?;
     let dir = TestDir::new("install")?;
-    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/standard.yaml");
-    fs::copy(manifests, dir.join("standard.yaml")).context("the committed manifests")?;
+    fs::write(dir.join("standard.yaml"), manifests(&receiver.url())?)?;
     let overlay = overlay(&agent, &aggregator, &scope(cluster)?);
     fs::write(dir.join("kustomization.yaml"), overlay.to_string())?;
     cluster.kubectl(&["apply", "--kustomize", &dir.path().display().to_string()])?;
     for part in ["deployment/inquest-aggregator", "daemonset/inquest-agent"] {
         cluster.kubectl(&["--namespace", NAMESPACE, "rollout", "status", part, "--timeout=180s"])?;
     }
-    Ok(())
+    Ok(receiver)
+}
+
+/// The committed manifests with a receiver beside the one that everybody has.
+fn manifests(receiver: &str) -> Result<String> {
+    const CONFIG: &str = "  aggregator.yaml: |\n";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/standard.yaml");
+    let text = fs::read_to_string(file).context("the committed manifests")?;
+    ensure!(text.contains(CONFIG), "the manifests have no configuration");
+    let receivers = json!([{"name": "stdout", "stdout": {}}, {"name": RECEIVER, "webhook": {"url": receiver}}]);
+    let route =
+        json!({"receiver": "stdout", "routes": [{"receiver": RECEIVER, "continue": true}, {"receiver": "stdout"}]});
+    let added = format!("{CONFIG}    receivers: {receivers}\n    route: {route}\n");
+    Ok(text.replacen(CONFIG, &added, 1))
+}
+
+/// The address of this machine as nodes and pods see it.
+fn address(cluster: &Cluster) -> Result<IpAddr> {
+    let settings = fs::read_to_string(cluster.home()?.join("env"))?;
+    let rest = settings.split("CLUSTER_API=https://").nth(1).context("no apiserver")?;
+    let address = rest.split(':').next().unwrap_or_default();
+    address.parse().with_context(|| format!("no address: {address}"))
 }
 
 /// A kustomization in JSON, which is YAML as well.
