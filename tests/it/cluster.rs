@@ -7,6 +7,7 @@ mod outage;
 mod outside;
 mod pods;
 mod product;
+mod readiness;
 mod rights;
 mod rollout;
 mod states;

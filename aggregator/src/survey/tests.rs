@@ -251,6 +251,43 @@ fn a_rollout_past_its_deadline_is_told_once_for_each_generation() {
     );
 }
 
+/// "Timed out progressing" alone sends people to the pods; the probe's words are what they look for there.
+#[test]
+fn a_rollout_that_waits_for_a_readiness_probe_is_told_with_the_newest_words_of_the_probe() {
+    let mut world = World::watched();
+    let (ready, mut unready) = (pod(2), pod(1));
+    unready["status"]["conditions"][0]["status"] = "False".into();
+    world.learn(Kind::Pods, &ready);
+    world.learn(Kind::Pods, &unready);
+    let failed = |number, said, at| event(number, "Pod", ("api-1", uid(1)), "Unhealthy", said, at);
+    let (before, now) = (world.now.saturating_sub(Duration::from_secs(5)), world.now);
+    for event in [
+        failed(1, "Readiness probe failed: no database", now),
+        failed(2, "Readiness probe failed: no network", before),
+        failed(3, "Liveness probe failed: no pulse", now),
+        event(
+            4,
+            "Pod",
+            ("api-2", uid(2)),
+            "Unhealthy",
+            "Readiness probe failed: once",
+            now,
+        ),
+    ] {
+        world.learn(Kind::Events, &event);
+    }
+    let late =
+        json!({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "Too late."});
+    world.learn(Kind::Deployments, &deployment(&late));
+    let told = world.after(60);
+    assert_eq!(told.iter().map(cause_of).collect::<Vec<_>>(), [Cause::RolloutStuck]);
+    let report = told[0].finding.evidence.report().unwrap();
+    assert_eq!(
+        report.message.raw(),
+        "Too late. api-1: Readiness probe failed: no database"
+    );
+}
+
 #[test]
 fn a_job_that_failed_long_ago_is_history_and_one_that_fails_now_is_told_under_its_cron_job() {
     let job = |number: u32, at: UnixNanos| {
