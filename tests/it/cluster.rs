@@ -1,6 +1,7 @@
 //! A real Kubernetes: what the product will meet in a cluster, seen through kubectl and, where it is ours, on the nodes.
 
 mod delivery;
+mod disruption;
 mod leftovers;
 mod messages;
 mod outage;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{exit_code::Signal, facts::Facts};
-use crate::model::{PodContext, ProbeFailure, ProbeKind, Reruns};
+use crate::model::{PodContext, PodEvent, ProbeFailure, ProbeKind, Reruns};
 
 /// Times of the apiserver are whole seconds, and its clock is not the node's.
 const CLOCKS: Duration = Duration::from_secs(2);
@@ -42,12 +42,19 @@ impl<'a> Facts<'a> {
             || (pod.deletion_requested_at.is_none() && WANTED.contains(&pod.disruption.raw()))
     }
 
-    /// Whether the kubelet took the pod off the node.
+    /// Whether the kubelet took the pod off the node. Some evictions have no condition, and the status follows only when the
+    /// containers have ended; the event comes before.
     pub fn pod_was_evicted(&self) -> bool {
         self.pod_at_end().is_some_and(|pod| {
             let by_kubelet = pod.disruption.raw() == "TerminationByKubelet" && !is_shutdown(pod);
-            EVICTIONS.contains(&pod.reason.raw()) || by_kubelet
+            EVICTIONS.contains(&pod.reason.raw()) || by_kubelet || self.announced_eviction().is_some()
         })
+    }
+
+    /// What the kubelet announced before it took the pod off the node.
+    pub fn announced_eviction(&self) -> Option<&'a PodEvent> {
+        let mut events = self.pod_at_end()?.events.iter();
+        events.find(|event| EVICTIONS.contains(&event.reason.raw()))
     }
 
     /// Whether the node shut down in good order.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cause::facts::{Exit, Facts},
-    model::{Cause, PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Reruns},
+    model::{Cause, PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Reruns, Untrusted},
 };
 
 /// Shown bytes of what the kubelet says.
@@ -19,15 +19,18 @@ pub(super) fn pod_line(cause: Cause, facts: &Facts<'_>, lang: Lang) -> Option<St
         Cause::CleanExitLoop => facts.clean_loop().map(|reruns| loop_line(reruns, exit, lang)),
         Cause::ExpectedExit => pod.provided.map(|by| provided_line(by, lang).to_owned()),
         Cause::ProbeKilled => facts.deadly_probe().map(|probe| probe_line(probe, exit, lang)),
-        Cause::Evicted => Some(with_message(
-            lang.pick("the kubelet took the pod off the node", "kubelet 将 Pod 移出了节点"),
-            pod,
-            lang,
-        )),
+        Cause::Evicted => {
+            let announced = facts.announced_eviction().filter(|_| pod.message.is_empty());
+            Some(with_message(
+                lang.pick("the kubelet took the pod off the node", "kubelet 将 Pod 移出了节点"),
+                announced.map_or(&pod.message, |event| &event.message),
+                lang,
+            ))
+        }
         _ if facts.pod_was_deleted() => Some(deletion(pod, exit, lang)),
         _ if facts.node_was_shut_down() => Some(with_message(
             lang.pick("the node was shut down", "节点正常关机"),
-            pod,
+            &pod.message,
             lang,
         )),
         _ => None,
@@ -47,14 +50,14 @@ const fn provided_line(by: Provision, lang: Lang) -> &'static str {
     }
 }
 
-fn with_message(what: &str, pod: &PodContext, lang: Lang) -> String {
-    if pod.message.is_empty() {
+fn with_message(what: &str, message: &Untrusted, lang: Lang) -> String {
+    if message.is_empty() {
         return what.to_owned();
     }
     format!(
         "{what}{}{}",
         lang.pick(": ", "："),
-        shown(pod.message.raw(), MAX_MESSAGE)
+        shown(message.raw().trim_end(), MAX_MESSAGE)
     )
 }
 

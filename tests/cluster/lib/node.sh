@@ -148,6 +148,8 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1%, nodefs.inodesFree:
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 serializeImagePulls: false
+# as often as the kubelet looks whether a pod takes more room than it may; its own is a minute
+volumeStatsAggPeriod: 10s
 YAML
   if [[ -n $back_off_max ]]; then
     echo "featureGates: {KubeletCrashLoopBackOffMax: true}"

@@ -4,10 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
 use inquest_tests::{
+    Cluster,
     cluster::{Installation, Namespace, PATIENCE},
     wait_for,
 };
+
 use serde_json::{Value, json};
+
+use super::product::{deployment, told};
 
 /// Longer than an undecided death waits before people are told. A silence has no event that could be waited for.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -48,4 +52,16 @@ pub(super) async fn one_message_each(
     let listed = installation.incidents(name)?;
     ensure!(listed.len() == incidents, "{listed:#?}");
     Ok(())
+}
+
+/// Makes sure that nobody was or is told of what happened in a namespace before this. A crash on each node is told after
+/// it, so whatever came through the same agents has been judged.
+pub(super) async fn nothing_but_a_last_crash(
+    cluster: &Cluster,
+    installation: &Installation<'_>,
+    namespace: &Namespace<'_>,
+) -> Result<()> {
+    namespace.apply(&deployment("last", &cluster.image_with_shell(), 2, "exit 7"))?;
+    told(installation, namespace, "last", "app_error").await?;
+    one_message_each(installation, namespace, 1).await
 }

@@ -149,7 +149,7 @@ async fn incidents_outlive_a_killed_aggregator_and_new_deaths_reach_it() -> Resu
 }
 
 /// The node of a pod of ours.
-fn node_of(cluster: &Cluster, component: &str) -> Result<String> {
+pub(super) fn node_of(cluster: &Cluster, component: &str) -> Result<String> {
     let label = format!("--selector=app.kubernetes.io/component={component}");
     let names = ["get", "pods", &label, "--output", "jsonpath={.items[*].spec.nodeName}"];
     let names = cluster.kubectl(&[&["--namespace", "inquest"], &names[..]].concat())?;

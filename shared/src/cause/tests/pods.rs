@@ -1,7 +1,7 @@
 //! Ends that the apiserver explains.
 
 use super::*;
-use crate::model::{PodContext, ProbeFailure, ProbeKind, Provision, Report, ReportKind, Reruns};
+use crate::model::{PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Report, ReportKind, Reruns};
 
 /// When every container here ended.
 const END: i64 = 100;
@@ -96,6 +96,27 @@ fn eviction_shutdown_and_preemption_are_told_apart() {
     );
     assert_eq!(cause_of(137, because("", "PreemptionByScheduler")), Cause::PlannedStop);
     assert_eq!(cause_of(137, because("SomethingElse", "")), Cause::KilledUnknown);
+}
+
+/// The kubelet writes the status when the containers have ended; until then the end would look like a kill by nobody.
+#[test]
+fn an_eviction_is_known_by_its_event_before_the_status_says_so() {
+    let warned = |reason: &str| PodContext {
+        events: vec![PodEvent {
+            reason: Untrusted::bounded(reason, 64),
+            message: Untrusted::bounded("Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ", 128),
+            count: 1,
+            last_at: UnixNanos::from_secs(END - 2),
+        }],
+        ..PodContext::default()
+    };
+    for (reason, cause) in [
+        ("Evicted", Cause::Evicted),
+        ("Preempting", Cause::Evicted),
+        ("BackOff", Cause::KilledUnknown),
+    ] {
+        assert_eq!(cause_of(137, warned(reason)), cause, "{reason}");
+    }
 }
 
 #[test]

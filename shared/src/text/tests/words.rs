@@ -1,7 +1,7 @@
 //! Words of others: the program's last line, and what the apiserver says.
 
 use super::*;
-use crate::model::{Report, ReportKind};
+use crate::model::{PodContext, PodEvent, Report, ReportKind};
 
 #[test]
 fn a_program_that_failed_is_quoted_with_its_last_line_in_one_line() {
@@ -55,4 +55,34 @@ fn what_the_apiserver_reports_is_told_without_an_exit_that_never_was() {
         why(&lost.latest, Lang::Zh),
         "节点不再上报：\"Kubelet stopped posting node status.\"（NodeStatusUnknown）；其上有 40 个 Pod"
     );
+}
+
+/// The kubelet's event comes before the status of the pod; both have the same words.
+#[test]
+fn an_eviction_is_told_with_the_kubelets_words_wherever_they_stand() {
+    let said = "The node was low on resource: memory. ";
+    let announced = PodContext {
+        events: vec![PodEvent {
+            reason: text("Evicted"),
+            message: text(said),
+            count: 1,
+            last_at: AT,
+        }],
+        ..PodContext::default()
+    };
+    let stated = PodContext {
+        reason: text("Evicted"),
+        message: text(said),
+        ..PodContext::default()
+    };
+    for context in [announced, stated] {
+        let evidence = set(vec![
+            (EvidenceSource::Containerd, AT, Fact::RuntimeExit(exit(137))),
+            (EvidenceSource::Kubernetes, AT, Fact::PodContext(context)),
+        ]);
+        assert_eq!(
+            why(&occurrence(evidence), Lang::En),
+            "the kubelet took the pod off the node: The node was low on resource: memory."
+        );
+    }
 }
