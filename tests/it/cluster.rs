@@ -11,6 +11,7 @@ mod product;
 mod readiness;
 mod rights;
 mod rollout;
+mod skew;
 mod states;
 
 use anyhow::{Context as _, Result};

@@ -92,6 +92,7 @@ needs_cluster() {
   needs_program nft nftables "Services in a cluster"
   needs_program jq jq "images for a cluster"
   needs_program openssl openssl "certificates of a cluster"
+  needs_faketime
   [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing containernetworking-plugins "CNI plugins, for pods"
   needs_go "kubernetes/$(basename "$(kubernetes_folder)")"
 }

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod cri_server;
 pub mod disk;
 pub mod dockerd;
+pub mod faketime;
 pub mod folder;
 pub mod forgetful;
 pub mod http;

@@ -1,7 +1,7 @@
 //! Clocks that do not agree. The kernel's clock belongs to the whole machine, so the library of `faketime` moves that of
 //! one program; timers inside the programs run on the monotonic clock, which stays as it is.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use inquest_cli::sandbox::{ContainerSpec, PodSpec};
@@ -10,34 +10,23 @@ use inquest_proto::{
     query::v1::{Incident, IncidentState, Node},
 };
 use inquest_tests::{
-    Process, bin, wait_for,
+    Process, bin, faketime, wait_for,
     world::{Options, PATIENCE, World},
 };
 
 /// How much later than it was written a status may arrive on a busy machine.
 const TRAVEL: Duration = Duration::from_secs(20);
 
-fn library() -> Result<PathBuf> {
-    let folders = fs::read_dir("/usr/lib")?.filter_map(|entry| Some(entry.ok()?.path()));
-    let paths = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    paths
-        .into_iter()
-        .find(|path| path.exists())
-        .context("libfaketimeMT.so.1 of the package faketime")
-}
-
 /// Starts a program of the world with a clock that is `seconds` ahead.
 fn start_shifted(world: &World, name: &str, config: &str, seconds: i64) -> Result<Process> {
     let folder = world.path("");
+    let library = faketime::library()?.display().to_string();
     let mut command = Command::new(bin(name)?);
     command
         .arg("--config")
         .arg(world.path(config))
         .current_dir(&folder)
-        .env("LD_PRELOAD", library()?)
-        .env("FAKETIME", format!("{seconds:+}s"))
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("NO_FAKE_STAT", "1");
+        .envs(faketime::variables(&library, seconds));
     Process::spawn(name, command, &folder)
 }
 

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use super::{Cluster, PATIENCE};
-use crate::{TestDir, Webhook, bin, wait_for};
+use crate::{TestDir, Webhook, bin, faketime, wait_for};
 
 /// The namespace of the committed manifests.
 const NAMESPACE: &str = "inquest";
@@ -27,6 +27,9 @@ const DEBUG_MEMORY: &str = "128Mi";
 
 /// Name of the receiver of the tests.
 pub const RECEIVER: &str = "hook";
+
+/// Where the aggregator's image has the library that moves its clock.
+pub const FAKETIME: &str = "/libfaketime.so";
 
 /// How long trouble that only the apiserver knows lasts before it is told, for tests that do not wait for minutes.
 const REPORT_AFTER: &str = "3s";
@@ -153,8 +156,15 @@ impl<'a> Installation<'a> {
 /// # Errors
 /// When a node does not take one.
 pub fn images(cluster: &Cluster) -> Result<(String, String)> {
-    let agent = image(cluster, "inquest-agent", &["inquest-agent"])?;
-    let aggregator = image(cluster, "inquest-aggregator", &["inquest-aggregator", "inquest"])?;
+    let agent = image(cluster, "inquest-agent", &["inquest-agent"], &[])?;
+    let library = faketime::library()?;
+    let further = [(FAKETIME, library.as_path())];
+    let aggregator = image(
+        cluster,
+        "inquest-aggregator",
+        &["inquest-aggregator", "inquest"],
+        &further,
+    )?;
     Ok((agent, aggregator))
 }
 
@@ -243,8 +253,8 @@ fn scope(cluster: &Cluster) -> Result<String> {
     Ok(cluster.node(1)?.cgroup()?.replace("node1", "$(INQUEST_NODE_NAME)"))
 }
 
-/// An image of programs of ours, with the libraries that a debug build loads.
-fn image(cluster: &Cluster, name: &str, programs: &[&str]) -> Result<String> {
+/// An image of programs of ours, with the libraries that a debug build loads, and further files.
+fn image(cluster: &Cluster, name: &str, programs: &[&str], further: &[(&str, &Path)]) -> Result<String> {
     let paths: Vec<PathBuf> = programs.iter().map(|program| bin(program)).collect::<Result<_>>()?;
     let mut libraries = BTreeSet::new();
     for path in &paths {
@@ -256,7 +266,7 @@ fn image(cluster: &Cluster, name: &str, programs: &[&str]) -> Result<String> {
         .map(String::as_str)
         .zip(paths.iter().map(PathBuf::as_path));
     let loaded = libraries.iter().map(|library| (library.as_str(), Path::new(library)));
-    let files: Vec<_> = own.chain(loaded).collect();
+    let files: Vec<_> = own.chain(loaded).chain(further.iter().copied()).collect();
     let command = places.first().context("no program")?;
     cluster.image(&format!("{name}:test"), &files, &[command])
 }
