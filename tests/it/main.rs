@@ -5,6 +5,7 @@ mod contract;
 mod docker;
 mod faults;
 mod foreign;
+mod helm;
 mod host;
 mod process;
 mod requirements;

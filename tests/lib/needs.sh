@@ -86,6 +86,10 @@ needs_cluster() {
     has kubectl || problems+=("kubectl, to talk to the cluster of INQUEST_TEST_KUBECONFIG")
     return
   fi
+  needs_own_cluster
+}
+
+needs_own_cluster() {
   needs_kernel
   needs_runtime
   needs_network
@@ -123,6 +127,7 @@ collect_needs() {
       runtime | security | faults | faults-long) needs_kernel && needs_runtime ;;
       package) needs_kernel && needs_package ;;
       cluster) needs_cluster ;;
+      helm-cluster) needs_own_cluster && needs_go "helm-$HELM_VERSION" ;;
       helm) needs_go "helm-$HELM_VERSION" && needs_go "kustomize-$KUSTOMIZE_VERSION" ;;
       fuzz) needs_program c++ g++ "libFuzzer" ;;
     esac

@@ -10,7 +10,8 @@ BANNED_IN_AGENT='kube|kube-client|k8s-openapi|sqlx|sqlx-core|libsqlite3-sys|axum
 make_tools() {
   if is_chosen foreign; then make_grpcurl || return; fi
   if is_chosen faults; then make_toxiproxy || return; fi
-  if is_chosen cluster && ! has_own_cluster; then make_kubernetes; fi
+  if is_chosen helm-cluster; then make_helm || return; fi
+  if is_chosen helm-cluster || { is_chosen cluster && ! has_own_cluster; }; then make_kubernetes; fi
 }
 
 # One call for programs and tests, so that both are built with the same features and nothing is built again later.
@@ -132,6 +133,15 @@ suite_cluster() {
   fi
   INQUEST_TEST_KUBERNETES=$(kubernetes_folder) integration cluster --test-threads 2 cluster:: || status=$?
   # it is taken down when the tests have ended; here that is waited for
+  take_clusters_down "$scratch"
+  return "$status"
+}
+# Always in one of ours: the images are in no registry that another could take them from.
+suite_helm_cluster() {
+  local status=0
+  unset INQUEST_TEST_KUBECONFIG
+  INQUEST_TEST_HELM=$target/tools/bin/helm INQUEST_TEST_KUBERNETES=$(kubernetes_folder) \
+    integration helm-cluster helm:: || status=$?
   take_clusters_down "$scratch"
   return "$status"
 }

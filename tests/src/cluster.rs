@@ -23,7 +23,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use installation::{FAKETIME, Installation, RECEIVER, images};
+pub use installation::{FAKETIME, Installation, RECEIVER, ask, cgroup_scope, images, mount_tracefs};
 pub use namespace::{Namespace, is_ready, pod};
 pub use node::Node;
 

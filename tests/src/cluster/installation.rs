@@ -48,11 +48,7 @@ impl<'a> Installation<'a> {
     /// When a manifest is refused or something does not become ready; then for all who ask.
     pub async fn of(cluster: &'a Cluster) -> Result<Self> {
         static INSTALLED: OnceLock<Result<Mutex<Webhook>, String>> = OnceLock::new();
-        // a node that lost its power in an earlier test has lost this mount as well
-        for node in 1..=cluster.nodes()? {
-            let script = "mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing";
-            cluster.node(node)?.run(&["sh", "-c", script])?;
-        }
+        mount_tracefs(cluster)?;
         let installed = INSTALLED.get_or_init(|| {
             let made = install(cluster).map(Mutex::new);
             made.map_err(|error| format!("{error:#}"))
@@ -73,23 +69,12 @@ impl<'a> Installation<'a> {
         Ok(this)
     }
 
-    /// What the command line answers inside the aggregator's container, as JSON.
+    /// As [`ask`].
     ///
     /// # Errors
     /// When it fails, with its words.
     pub fn ask(&self, question: &[&str]) -> Result<Value> {
-        let program = [
-            "--namespace",
-            NAMESPACE,
-            "exec",
-            "deployment/inquest-aggregator",
-            "--",
-            "/inquest",
-        ];
-        let text = self
-            .cluster
-            .kubectl(&[&program, question, &["--output", "json"]].concat())?;
-        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
+        ask(self.cluster, question)
     }
 
     /// The incidents of a namespace, the newest first.
@@ -151,6 +136,35 @@ impl<'a> Installation<'a> {
     }
 }
 
+/// What the command line answers inside the aggregator's container, as JSON.
+///
+/// # Errors
+/// When it fails, with its words.
+pub fn ask(cluster: &Cluster, question: &[&str]) -> Result<Value> {
+    let program = [
+        "--namespace",
+        NAMESPACE,
+        "exec",
+        "deployment/inquest-aggregator",
+        "--",
+        "/inquest",
+    ];
+    let text = cluster.kubectl(&[&program, question, &["--output", "json"]].concat())?;
+    serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
+}
+
+/// Gives every node the folder of trace events, as systemd does at each boot.
+///
+/// # Errors
+/// When a node does not take it.
+pub fn mount_tracefs(cluster: &Cluster) -> Result<()> {
+    for node in 1..=cluster.nodes()? {
+        let script = "mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing";
+        cluster.node(node)?.run(&["sh", "-c", script])?;
+    }
+    Ok(())
+}
+
 /// Images of the agent and of the aggregator that were just built, in every node.
 ///
 /// # Errors
@@ -177,7 +191,7 @@ fn install(cluster: &Cluster) -> Result<Webhook> {
     authority(cluster)?;
     let dir = TestDir::new("install")?;
     fs::write(dir.join("standard.yaml"), manifests(&receiver.url())?)?;
-    let overlay = overlay(&agent, &aggregator, &scope(cluster)?);
+    let overlay = overlay(&agent, &aggregator, &cgroup_scope(cluster)?);
     fs::write(dir.join("kustomization.yaml"), overlay.to_string())?;
     cluster.kubectl(&["apply", "--kustomize", &dir.path().display().to_string()])?;
     for part in ["deployment/inquest-aggregator", "daemonset/inquest-agent"] {
@@ -249,7 +263,10 @@ fn overlay(agent: &str, aggregator: &str, scope: &str) -> Value {
 }
 
 /// The cgroup of a node, in words that its agent completes: nodes that share a kernel share its records.
-fn scope(cluster: &Cluster) -> Result<String> {
+///
+/// # Errors
+/// When the kubelet names none.
+pub fn cgroup_scope(cluster: &Cluster) -> Result<String> {
     Ok(cluster.node(1)?.cgroup()?.replace("node1", "$(INQUEST_NODE_NAME)"))
 }
 
