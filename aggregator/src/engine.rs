@@ -13,9 +13,9 @@ mod episode;
 mod identity;
 mod latest;
 mod live;
-mod returning;
 mod standing;
 mod timers;
+mod uncertain;
 
 use std::time::Duration;
 

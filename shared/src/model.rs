@@ -19,8 +19,8 @@ pub use evidence::{
 };
 pub use finding::{Discovery, Finding, FindingKind};
 pub use incident::{
-    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS, MAX_NAMES, MAX_RETURNING,
-    MAX_STANDING, Names, Occurrence, Returning, TransitionKind, Workload,
+    CountedKey, Delivery, DeliveryState, Incident, IncidentState, MAX_COUNTED, MAX_GAPS, MAX_NAMES, MAX_STANDING,
+    MAX_UNCERTAIN, Names, Occurrence, TransitionKind, Uncertain, Workload,
 };
 pub use key::{BadKey, Key};
 pub use pod_context::{MAX_EVENTS, PodContext, PodEvent, ProbeFailure, ProbeKind, Provision, Reruns};

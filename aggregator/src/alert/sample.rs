@@ -68,7 +68,7 @@ pub(crate) fn incident(id: u128) -> Incident {
         looping: false,
         announce_at: None,
         standing: [].into(),
-        returning: Vec::new(),
+        uncertain: Vec::new(),
     }
 }
 

@@ -18,9 +18,9 @@ use super::{
     counting,
     episode::{self, Entry},
     identity::{self, Identity},
-    returning,
     standing::{self, Standing},
     timers::{self, Passage},
+    uncertain,
 };
 use crate::record::{NodeIdentity, Notice, StoredOccurrence};
 
@@ -112,10 +112,11 @@ impl<'a> Batch<'a> {
                 continue;
             };
             let kind = match incident.announce_at {
-                Some(_) => returning::announce(&mut incident),
-                None => episode::resolve(&mut incident, now),
+                Some(_) if episode::is_untold(&incident) => Some(uncertain::announce(&mut incident)),
+                Some(_) => uncertain::settle(&mut incident),
+                None => Some(episode::resolve(&mut incident, now)),
             };
-            self.put(incident, Some(kind));
+            self.put(incident, kind);
         }
         let window = self.rules.reopen_window;
         self.overlay.forget_resolved(|at| at.saturating_add(window) <= now);
@@ -211,7 +212,8 @@ impl<'a> Batch<'a> {
         let Some(mut incident) = self.overlay.take(id) else {
             return Some(id);
         };
-        if incident.announce_at.is_some() && !cause::alerts(arrival.verdict.cause) {
+        let open_question = episode::is_untold(&incident) || uncertain::has(&incident, arrival.finding.key);
+        if open_question && !cause::alerts(arrival.verdict.cause) {
             let over = episode::withdraw(&mut incident, arrival);
             let kind = if over { episode::close(&mut incident, now) } else { None };
             self.put(incident, kind);

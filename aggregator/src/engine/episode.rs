@@ -2,10 +2,7 @@
 //!
 //! Pure functions on an incident. Must not know other incidents.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use inquest_shared::{
     cause::{self, more_specific},
@@ -14,7 +11,7 @@ use inquest_shared::{
 };
 use ulid::Ulid;
 
-use super::{Rules, arrival::Arrival, causes, counting, identity::Identity, latest, live, returning, standing, timers};
+use super::{Rules, arrival::Arrival, causes, counting, identity::Identity, latest, live, standing, timers, uncertain};
 
 /// Occurrences at which people are told again.
 const MILESTONES: [u64; 5] = [3, 10, 50, 250, 1000];
@@ -64,7 +61,7 @@ pub(super) fn open(identity: &Identity, arrival: &Arrival<'_>, id: Ulid, now: Un
         counted: Vec::new(),
         looping: false,
         announce_at: Some(now.saturating_add(cause::settle(verdict.cause))),
-        returning: Vec::new(),
+        uncertain: Vec::new(),
         standing: BTreeSet::new(),
     }
 }
@@ -109,25 +106,51 @@ pub(super) fn attach(
     } else {
         arrival.verdict
     };
-    let definite = cause::settle(verdict.cause) == Duration::ZERO;
-    if incident.announce_at.is_some() && incident.transition > 0 {
-        let key = if part_of_latest {
-            incident.latest.key
-        } else {
-            arrival.finding.key
-        };
-        returning::note(incident, key, verdict);
-        return definite.then(|| returning::announce(incident));
-    }
-    let reclassified = reassess(incident, verdict);
-    if incident.announce_at.is_some() {
+    let definite = uncertain::is_definite(verdict);
+    let key = if part_of_latest {
+        incident.latest.key
+    } else {
+        arrival.finding.key
+    };
+    if is_untold(incident) {
+        if incident.transition > 0 {
+            uncertain::note(incident, key, verdict);
+            return definite.then(|| uncertain::announce(incident));
+        }
+        reassess(incident, verdict);
         return definite.then(|| announce(incident, verdict));
     }
-    let kind = further_notice(incident, reclassified, severity, occurrences)?;
+    let reclassified = if definite || says_nothing_new(incident, verdict) {
+        uncertain::forget(incident, key);
+        reassess(incident, verdict)
+    } else {
+        uncertain::hold(incident, key, verdict, now);
+        false
+    };
     // One more pod in the same state is no new news, as one more crash is.
-    if kind == TransitionKind::Milestone && arrival.finding.kind == FindingKind::Report {
-        return None;
-    }
+    let of_report = arrival.finding.kind == FindingKind::Report;
+    let occurrences = if of_report { incident.occurrences } else { occurrences };
+    tell_more(incident, reclassified, severity, occurrences)
+}
+
+/// Whether people wait to be told of the present episode.
+pub(super) fn is_untold(incident: &Incident) -> bool {
+    let before_this_episode = incident.transition == 0 || incident.transition_kind == TransitionKind::Resolved;
+    incident.announce_at.is_some() && before_this_episode
+}
+
+fn says_nothing_new(incident: &Incident, verdict: Verdict) -> bool {
+    verdict.cause == incident.cause && verdict.severity <= incident.severity
+}
+
+/// Tells what is worth telling about an incident that people know already.
+pub(super) fn tell_more(
+    incident: &mut Incident,
+    reclassified: bool,
+    severity: Severity,
+    occurrences: u64,
+) -> Option<TransitionKind> {
+    let kind = further_notice(incident, reclassified, severity, occurrences)?;
     tell(incident, kind);
     Some(kind)
 }
@@ -217,10 +240,12 @@ pub(super) fn announce(incident: &mut Incident, verdict: Verdict) -> TransitionK
 /// Ends an incident that nobody needs to hear of any more: its trouble is none, or is another incident's.
 /// People who were told of this episode are told of its end.
 pub(super) fn close(incident: &mut Incident, now: UnixNanos) -> Option<TransitionKind> {
-    if incident.announce_at.take().is_none() {
+    let untold = is_untold(incident);
+    incident.announce_at = None;
+    incident.uncertain.clear();
+    if !untold {
         return Some(resolve(incident, now));
     }
-    incident.returning.clear();
     incident.state = IncidentState::Resolved;
     incident.resolved_at = Some(now);
     if incident.transition > 0 {
@@ -241,8 +266,9 @@ pub(super) fn resolve(incident: &mut Incident, now: UnixNanos) -> TransitionKind
 /// episode.
 pub(super) fn withdraw(incident: &mut Incident, arrival: &Arrival<'_>) -> bool {
     counting::uncount(incident, arrival);
-    incident.returning.retain(|event| event.key != arrival.finding.key);
-    incident.occurrences == 0 || (incident.transition > 0 && incident.returning.is_empty())
+    let returns = incident.transition > 0 && is_untold(incident);
+    uncertain::forget(incident, arrival.finding.key);
+    incident.occurrences == 0 || (returns && incident.uncertain.is_empty())
 }
 
 fn tell(incident: &mut Incident, kind: TransitionKind) {

@@ -38,3 +38,17 @@ impl LogFallbackConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{AggregatorConfig, Inputs, load_text};
+
+    #[test]
+    fn nothing_is_asked_for_unless_it_is_wished_and_then_twenty_lines() {
+        let config = load_text::<AggregatorConfig>("", &Inputs::default()).unwrap().value;
+        let asked = config.log_fallback;
+        assert_eq!((asked.lines, asked.attempts, asked.parallel), (20, 10, 30));
+        assert!(!asked.enabled);
+        assert_eq!(config.watch.event_entries, 5);
+    }
+}

@@ -7,8 +7,8 @@ use ulid::Ulid;
 use super::{Cause, EvidenceSet, Fact, FindingKind, Key, Owner, Severity, Subject, Verdict, coded::coded_enum};
 use crate::clock::UnixNanos;
 
-/// Most events that one return remembers until it is told.
-pub const MAX_RETURNING: usize = 8;
+/// Most events that wait for a better cause.
+pub const MAX_UNCERTAIN: usize = 8;
 /// Most states kept that still hold; one workload has at most one of each kind for each container.
 pub const MAX_STANDING: usize = 16;
 
@@ -134,9 +134,9 @@ impl Occurrence {
     }
 }
 
-/// An event of a return whose cause may still change.
+/// An event whose cause may still change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Returning {
+pub struct Uncertain {
     /// Its finding.
     pub key: Key,
     /// What is known of it.
@@ -207,10 +207,11 @@ pub struct Incident {
     pub counted: Vec<CountedKey>,
     /// At least three occurrences followed each other.
     pub looping: bool,
-    /// When the opening is told unless a better cause comes first; `None` once told.
+    /// When the opening, the return or an uncertain event is told unless a better cause comes first; `None` once told.
     pub announce_at: Option<UnixNanos>,
-    /// Events of a return that people are not told of yet, the first one first, at most [`MAX_RETURNING`].
-    pub returning: Vec<Returning>,
+    /// Events that may change what people know and whose cause may still change, the first one first, at most
+    /// [`MAX_UNCERTAIN`].
+    pub uncertain: Vec<Uncertain>,
     /// Names of states that still hold, at most [`MAX_STANDING`]. While there is one, the incident does not resolve.
     pub standing: BTreeSet<Key>,
 }

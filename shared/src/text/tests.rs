@@ -124,7 +124,7 @@ fn incident(evidence: EvidenceSet) -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
-        returning: Vec::new(),
+        uncertain: Vec::new(),
         standing: [].into(),
     }
 }

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     clock::UnixNanos,
     model::{
-        CountedKey, Delivery, FindingKind, Incident, IncidentState, Names, Occurrence, Owner, Returning,
-        TransitionKind, Workload,
+        CountedKey, Delivery, FindingKind, Incident, IncidentState, Names, Occurrence, Owner, TransitionKind,
+        Uncertain, Workload,
     },
 };
 
@@ -67,7 +67,7 @@ impl From<&Incident> for pb::Incident {
             last_arrival_ns: incident.last_arrival.0,
             announce_at_ns: incident.announce_at.map_or(0, |t| t.0),
             standing: incident.standing.iter().map(|k| k.as_bytes().to_vec()).collect(),
-            returning: incident.returning.iter().map(returning_to_wire).collect(),
+            uncertain: incident.uncertain.iter().map(uncertain_to_wire).collect(),
         }
     }
 }
@@ -121,28 +121,28 @@ impl TryFrom<pb::Incident> for Incident {
             looping: incident.looping,
             announce_at: (incident.announce_at_ns != 0).then_some(UnixNanos(incident.announce_at_ns)),
             standing: keys("standing", &incident.standing)?,
-            returning: incident
-                .returning
+            uncertain: incident
+                .uncertain
                 .into_iter()
-                .map(returning)
+                .map(uncertain)
                 .collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn returning_to_wire(event: &Returning) -> pb::Returning {
-    pb::Returning {
+fn uncertain_to_wire(event: &Uncertain) -> pb::Uncertain {
+    pb::Uncertain {
         key: event.key.as_bytes().to_vec(),
         verdict: Some((&event.verdict).into()),
     }
 }
 
-fn returning(event: pb::Returning) -> Result<Returning, WireError> {
-    Ok(Returning {
-        key: key("returning.key", &event.key)?,
+fn uncertain(event: pb::Uncertain) -> Result<Uncertain, WireError> {
+    Ok(Uncertain {
+        key: key("uncertain.key", &event.key)?,
         verdict: event
             .verdict
-            .ok_or(WireError::Missing("returning.verdict"))?
+            .ok_or(WireError::Missing("uncertain.verdict"))?
             .try_into()?,
     })
 }

@@ -36,7 +36,7 @@ pub fn orderless(mut incident: pb::Incident, late: bool) -> pb::Incident {
         (incident.secondary_causes, incident.cause) = (causes, 0);
         (incident.transition, incident.transition_kind, incident.announce_at_ns) = (0, 0, 0);
         incident.confidence_percent = 0;
-        incident.returning.clear();
+        incident.uncertain.clear();
         incident.fingerprint.clear();
     }
     if late {

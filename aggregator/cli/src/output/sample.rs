@@ -142,7 +142,7 @@ pub(crate) fn incident() -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
-        returning: Vec::new(),
+        uncertain: Vec::new(),
         standing: [].into(),
     }
 }

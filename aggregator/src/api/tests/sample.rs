@@ -116,7 +116,7 @@ pub(in crate::api) fn incident(n: u8, at: i64) -> Incident {
         looping: false,
         announce_at: None,
         standing: [].into(),
-        returning: Vec::new(),
+        uncertain: Vec::new(),
     }
 }
 

@@ -183,7 +183,33 @@ fn a_return_that_is_older_than_the_latest_event_is_told_with_its_own_cause() {
         (Cause::KilledUnknown, Severity::High)
     );
     assert_eq!(incident.secondary_causes, [Cause::AppError].into());
-    assert!(incident.returning.is_empty());
+    assert!(incident.uncertain.is_empty());
+}
+
+/// People know of an application error when the kubelet evicts the pod: for a second its SIGKILL has no reason.
+#[test]
+fn an_uncertain_end_in_a_known_incident_waits_for_its_explanation() {
+    let mut world = World::new();
+    assert_eq!(world.send(&exit(1, 10, 1, &[]), after(0)), [Opened]);
+    assert_eq!(world.send(&exit(2, 20, 137, &[]), after(10)), []);
+    assert_eq!(world.send(&corrected(2, 20), after(11)), []);
+    assert_eq!(world.wait(after(20)), []);
+    let incident = world.only();
+    assert_eq!((incident.severity, incident.occurrences), (Severity::Medium, 1));
+    assert_eq!(incident.secondary_causes, [].into());
+    assert_eq!((incident.state, incident.announce_at), (IncidentState::Open, None));
+}
+
+#[test]
+fn an_end_that_stays_unexplained_is_told_when_its_time_has_come() {
+    let mut world = World::new();
+    world.send(&exit(1, 10, 1, &[]), after(0));
+    assert_eq!(world.send(&exit(2, 20, 137, &[]), after(10)), []);
+    assert_eq!(world.wait(after(13)), [SeverityRaised]);
+    let incident = world.only();
+    assert_eq!(incident.severity, Severity::High);
+    assert_eq!(incident.secondary_causes, [Cause::KilledUnknown].into());
+    assert_eq!(world.wait(after(12 + 600)), [Resolved], "the quiet period goes on");
 }
 
 #[test]

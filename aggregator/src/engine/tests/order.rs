@@ -78,6 +78,8 @@ fn play(findings: &[(NodeIdentity, Finding)], batch: usize) -> World {
         let delta = world.fold(events, START);
         world.commit(&delta);
     }
+    // What is uncertain has settled then.
+    world.wait(after(10));
     world
 }
 

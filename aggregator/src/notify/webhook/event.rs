@@ -89,7 +89,7 @@ fn data(incident: &Incident, fit: Fit) -> Result<Value, JsonError> {
     let mut message = pb::Incident::from(incident);
     // State of the engine that only a restart of the aggregator needs.
     (message.counted, message.gaps_ns, message.announce_at_ns) = (Vec::new(), Vec::new(), 0);
-    message.returning.clear();
+    message.uncertain.clear();
     fit.apply(&mut message);
     let mut data = to_json("inquest.query.v1.Incident", &message)?;
     if let Some(fields) = data.as_object_mut() {

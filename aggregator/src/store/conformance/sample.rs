@@ -6,8 +6,8 @@ use inquest_shared::{
     clock::UnixNanos,
     model::{
         Cause, DeliveryState, Discovery, Evidence, EvidenceSet, EvidenceSource, Fact, Finding, FindingKind, Incident,
-        IncidentState, KernelKill, Key, Names, Occurrence, Owner, Returning, RuntimeExit, Severity, Subject,
-        TransitionKind, Untrusted, Verdict, Workload,
+        IncidentState, KernelKill, Key, Names, Occurrence, Owner, RuntimeExit, Severity, Subject, TransitionKind,
+        Uncertain, Untrusted, Verdict, Workload,
     },
 };
 use ulid::Ulid;
@@ -149,8 +149,8 @@ pub(in crate::store) fn incident(n: u32, namespace: &str, at: i64) -> Incident {
         counted: Vec::new(),
         looping: false,
         announce_at: None,
-        returning: vec![Returning {
-            key: Key::exit("returning", UnixNanos(1)),
+        uncertain: vec![Uncertain {
+            key: Key::exit("uncertain", UnixNanos(1)),
             verdict,
         }],
         standing: [Key::exit("standing", UnixNanos(1))].into(),
