@@ -156,10 +156,15 @@ impl Session {
 
 /// A finding of an agent: the end of a container with an error, of one of its ten workloads.
 pub(super) fn finding(agent: usize, number: u64) -> Finding {
+    crash(agent, number, WORKLOADS)
+}
+
+/// The end of a container with an error, of one of so many workloads of an agent.
+pub(super) fn crash(agent: usize, number: u64, workloads: u64) -> Finding {
     let name = format!("{agent}-{number}");
     let digest = Sha256::digest(&name);
     let at_ns = BEGIN_NS.saturating_add(i64::try_from(number).unwrap_or(0));
-    let owner = format!("w{}", number % WORKLOADS);
+    let owner = format!("w{}", number % workloads);
     let exit = RuntimeExit {
         exit_code: 1,
         started_at_ns: BEGIN_NS,

@@ -9,7 +9,7 @@ pub(super) const USAGE: &str = "\
 usage: tests/bench kill-to-webhook [--n N] [--newborn] [--console-default] [--out FILE]
        tests/bench exit-to-webhook [--n N] [--newborn] [--docker] [--out FILE]
        tests/bench agent-footprint [--minutes M] [--pods N] [--out FILE]
-       tests/bench oom-burst|kmsg-flood|agent-load|ingest|streams|cluster-index [--quick] [--out FILE]
+       tests/bench oom-burst|kmsg-flood|agent-load|ingest|crash-loops|streams|cluster-index [--quick] [--out FILE]
        tests/bench cluster-latency [--n N] [--out FILE]
 
   --n N              samples (default 300, cluster-latency 100)
@@ -67,6 +67,8 @@ pub(super) enum What {
     Load { quick: bool },
     /// Findings per second and the latency of acknowledgements.
     Ingest { quick: bool },
+    /// Memory and the latency of acknowledgements while very many containers crash again and again.
+    CrashLoops { quick: bool },
     /// Memory of idle streams and the return of all agents.
     Streams { agents: usize },
     /// Memory and time of a large cluster in the index.
@@ -106,6 +108,7 @@ impl Args {
             Some("kmsg-flood") => What::Flood { rounds: 20 },
             Some("agent-load") => What::Load { quick: false },
             Some("ingest") => What::Ingest { quick: false },
+            Some("crash-loops") => What::CrashLoops { quick: false },
             Some("streams") => What::Streams { agents: 5_000 },
             Some("cluster-index") => What::ClusterIndex { quick: false },
             Some("cluster-latency") => What::ClusterLatency { samples: 100 },
@@ -125,9 +128,13 @@ impl Args {
                 ("--minutes", What::Footprint { minutes, .. }) => *minutes = value(&flag, args.next())?,
                 ("--pods", What::Footprint { pods, .. }) => *pods = Some(value(&flag, args.next())?),
                 ("--quick", What::OomBurst { rounds } | What::Flood { rounds }) => *rounds = 2,
-                ("--quick", What::Load { quick } | What::Ingest { quick } | What::ClusterIndex { quick }) => {
-                    *quick = true
-                }
+                (
+                    "--quick",
+                    What::Load { quick }
+                    | What::Ingest { quick }
+                    | What::CrashLoops { quick }
+                    | What::ClusterIndex { quick },
+                ) => *quick = true,
                 ("--quick", What::Streams { agents }) => *agents = 200,
                 (other, _) => bail!("this bench has no option {other:?}"),
             }

@@ -90,7 +90,7 @@ pub(super) async fn run(quick: bool) -> Result<Vec<Line>> {
             "round {round}: {batched:.0?} batched, {repeated:.0?} repeated, {singles:.0?} single"
         ));
     }
-    let latencies = paced(agents, plan.paced_each, next).await?;
+    let latencies = paced(agents, plan.paced_each, PACE_PER_SECOND, next, finding).await?;
     sent += latencies.len();
     let missing = sent.saturating_sub(aggregator.counter("inquest_findings_stored_total")?);
     report.notes.push(format!(
@@ -150,9 +150,15 @@ async fn rate(agents: Agents, messages: u64, size: usize, first: u64) -> Result<
 
 /// Each agent delivers one finding after the other at a fixed pace; gives the milliseconds from when each was due, so that
 /// a slow one does not hide the wait of the next.
-async fn paced(agents: Agents, each: u32, first: u64) -> Result<Vec<f64>> {
+pub(super) async fn paced(
+    agents: Vec<Session>,
+    each: u32,
+    per_second: u32,
+    first: u64,
+    make: impl Fn(usize, u64) -> Finding + Copy + Send + 'static,
+) -> Result<Vec<f64>> {
     let mut running = JoinSet::new();
-    let slot = Duration::from_secs(1) / PACE_PER_SECOND;
+    let slot = Duration::from_secs(1) / per_second;
     let (count, begun) = (u32::try_from(agents.len())?, Instant::now() + Duration::from_millis(50));
     for (place, mut session) in (0..count).zip(agents) {
         running.spawn(async move {
@@ -161,7 +167,7 @@ async fn paced(agents: Agents, each: u32, first: u64) -> Result<Vec<f64>> {
                 let due = begun + slot * (turn * count + place);
                 sleep_until(due).await;
                 session
-                    .deliver(vec![finding(usize::try_from(place)?, first + u64::from(turn))])
+                    .deliver(vec![make(usize::try_from(place)?, first + u64::from(turn))])
                     .await?;
                 latencies.push(due.elapsed().as_secs_f64() * 1_000.0);
             }

@@ -56,6 +56,7 @@ impl Plan {
             | What::Load { .. }
             | What::Ingest { .. }
             | What::Streams { .. }
+            | What::CrashLoops { .. }
             | What::ClusterIndex { .. }
             | What::ClusterLatency { .. } => None,
         }
