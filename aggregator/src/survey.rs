@@ -6,6 +6,7 @@
 
 mod containers;
 mod creation;
+mod culprit;
 mod jobs;
 mod memory;
 mod metrics;

@@ -12,6 +12,7 @@ mod clocks;
 mod cluster_index;
 mod cluster_latency;
 mod cpu_group;
+mod crash_loops;
 mod flood;
 mod footprint;
 mod helper;
@@ -97,6 +98,7 @@ async fn run(bench: &Bench) -> Result<Vec<Line>> {
         args::What::Flood { rounds } => Box::pin(flood::run(rounds)).await,
         args::What::Load { quick } => Box::pin(load::run(quick)).await,
         args::What::Ingest { quick } => Box::pin(ingest::run(quick)).await,
+        args::What::CrashLoops { quick } => Box::pin(crash_loops::run(quick)).await,
         args::What::Streams { agents } => Box::pin(streams::run(agents)).await,
         args::What::ClusterIndex { quick } => Box::pin(cluster_index::run(quick)).await,
         args::What::ClusterLatency { samples } => Box::pin(cluster_latency::run(samples)).await,

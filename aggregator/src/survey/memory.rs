@@ -1,18 +1,19 @@
 //! What was seen, since when, and what was told of it. Pure.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Discovery, Key, ReportKind},
+    model::{Discovery, Key, Owner, ReportKind},
 };
 
 use super::{
     DETECTORS,
+    culprit::{Culprit, MANY},
     sight::{Sight, Told},
 };
 use crate::cluster::{Node, Uid};
@@ -44,6 +45,10 @@ pub(super) struct Memory {
 struct Seen {
     detector: usize,
     sight: Sight,
+    /// Namespace and owner of what waits, whoever is blamed.
+    workload: (String, Owner),
+    /// What others may wait for as well. The kubelet says it with every try, and not in between.
+    culprit: Option<Culprit>,
     first: UnixNanos,
     last: UnixNanos,
     /// Seen by the first look of its detector.
@@ -79,11 +84,13 @@ impl Memory {
         for sight in sights {
             let key = sight.key();
             if let Some(seen) = self.seen.get_mut(&key) {
-                (seen.last, seen.sight) = (now, sight);
+                seen.again(sight, now);
             } else if self.seen.len() < MOST {
                 let first = now;
                 let seen = Seen {
                     detector,
+                    workload: (sight.subject.namespace.clone(), sight.subject.owner.clone()),
+                    culprit: Culprit::of(&sight.subject, &sight.report),
                     sight,
                     first,
                     last: now,
@@ -102,17 +109,30 @@ impl Memory {
 
     /// What has lasted for long enough and was not told yet.
     pub(super) fn due(&mut self, cluster: &str, now: UnixNanos) -> Vec<Told> {
-        let patience = self.patience;
+        let (patience, shared) = (self.patience, self.shared());
         let due = self.seen.values_mut().filter(|seen| {
             let waits = hold(seen.sight.report.kind, patience);
             !seen.told && seen.last == now && now.since(seen.first) >= waits
         });
         due.map(|seen| {
             seen.told = true;
+            seen.blame(&shared);
             let discovery = seen.discovery();
             seen.sight.clone().told(cluster, discovery, seen.first)
         })
         .collect()
+    }
+
+    /// What many workloads wait for, with how many.
+    fn shared(&self) -> HashMap<Culprit, usize> {
+        let mut workloads: HashMap<&Culprit, HashSet<_>> = HashMap::new();
+        for seen in self.seen.values() {
+            if let Some(culprit) = &seen.culprit {
+                workloads.entry(culprit).or_default().insert(&seen.workload);
+            }
+        }
+        let counted = workloads.into_iter().map(|(culprit, of)| (culprit.clone(), of.len()));
+        counted.filter(|(_, count)| *count >= MANY).collect()
     }
 
     /// Names of the states that hold; `None` as long as that cannot be known.
@@ -133,6 +153,25 @@ impl Memory {
 }
 
 impl Seen {
+    /// Takes it as it is now. Who is blamed stays: the incident that was opened goes on until the state ends.
+    fn again(&mut self, sight: Sight, now: UnixNanos) {
+        self.last = now;
+        self.culprit = Culprit::of(&sight.subject, &sight.report).or(self.culprit.take());
+        let subject = std::mem::replace(&mut self.sight, sight).subject;
+        if self.told {
+            self.sight.subject = subject;
+        }
+    }
+
+    /// Tells it under what many workloads wait for, if this is one of them.
+    fn blame(&mut self, shared: &HashMap<Culprit, usize>) {
+        let Some((culprit, count)) = self.culprit.as_ref().and_then(|culprit| shared.get_key_value(culprit)) else {
+            return;
+        };
+        self.sight.subject = culprit.subject(&self.sight.subject);
+        self.sight.report.affected = u32::try_from(*count).unwrap_or(u32::MAX);
+    }
+
     /// A job that failed last week is no news to whoever installs this today; an image that is missing since then is.
     fn discovery(&self) -> Discovery {
         let recent = self.sight.report.since.is_some_and(|at| self.first.since(at) < FRESH);

@@ -390,3 +390,72 @@ fn a_kubelet_that_cannot_free_disk_is_told_as_its_nodes_trouble() {
         "FreeDiskSpaceFailed"
     );
 }
+
+/// A container of the StatefulSet with this number that waits.
+fn waiting_of(number: u32, reason: &str, message: &str) -> Value {
+    let mut pod = waiting(number, reason, message);
+    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "name": format!("db-{number}"), "uid": uid(9_100 + number), "controller": true}]);
+    pod["spec"]["containers"][0]["image"] = "r.example:5000/db:1".into();
+    pod
+}
+
+fn owners(told: &[Told]) -> Vec<String> {
+    let owner = |told: &Told| {
+        let subject = &told.finding.subject;
+        format!("{}/{}/{}", subject.namespace, subject.owner.kind, subject.owner.name)
+    };
+    told.iter().map(owner).collect()
+}
+
+const AWAY: &str = "Head \"https://r.example:5000/v2/db\": dial tcp 10.0.0.1:5000: connect: connection refused";
+
+/// One message for a registry that is down, and not one for each team.
+#[test]
+fn a_registry_that_does_not_answer_is_one_trouble_of_all_who_wait_for_it() {
+    let mut world = World::watched();
+    for number in 1..=3 {
+        world.learn(Kind::Pods, &waiting_of(number, "ErrImagePull", AWAY));
+    }
+    assert!(world.after(20).is_empty());
+    // In between, older kubelets say only that they wait.
+    world.learn(Kind::Pods, &waiting_of(2, "ImagePullBackOff", "Back-off pulling image"));
+    let told = world.after(300);
+    assert_eq!(owners(&told), ["/Registry/r.example:5000"; 3]);
+    let pods: std::collections::BTreeSet<_> = told.iter().map(|told| told.finding.subject.pod.clone()).collect();
+    assert_eq!(pods.len(), 3);
+    assert_eq!(world.holds(), 1);
+    // Two of them go on; the incident stays that of the registry.
+    for number in [1, 2] {
+        world.learn(Kind::Pods, &pod(number));
+    }
+    assert!(world.after(300).is_empty());
+    assert_eq!(world.holds(), 1);
+}
+
+#[test]
+fn two_workloads_or_an_image_that_is_not_there_are_their_own_trouble() {
+    let mut world = World::watched();
+    for number in 1..=2 {
+        world.learn(Kind::Pods, &waiting_of(number, "ErrImagePull", AWAY));
+    }
+    for number in 3..=5 {
+        world.learn(
+            Kind::Pods,
+            &waiting_of(number, "ErrImagePull", "r.example:5000/db:1: not found"),
+        );
+    }
+    let mut told = owners(&world.after(300));
+    told.sort();
+    assert_eq!(told, [1, 2, 3, 4, 5].map(|n| format!("shop/StatefulSet/db-{n}")));
+}
+
+#[test]
+fn a_missing_object_that_many_refer_to_is_told_once_under_its_own_name() {
+    let mut world = World::watched();
+    for number in 1..=3 {
+        let pod = waiting_of(number, "CreateContainerConfigError", "configmap \"app\" not found");
+        world.learn(Kind::Pods, &pod);
+    }
+    assert_eq!(owners(&world.after(300)), ["shop/ConfigMap/app"; 3]);
+}

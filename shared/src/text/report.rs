@@ -64,14 +64,15 @@ fn lead(report: &Report, lang: Lang) -> String {
 
 /// How many other objects suffer.
 fn affected(report: &Report, lang: Lang) -> String {
-    let (count, of_node) = (report.affected, report.kind != ReportKind::Rollout);
-    match (count, of_node, lang) {
+    match (report.affected, report.kind, lang) {
         (0, ..) => String::new(),
-        (1, true, Lang::En) => "; 1 pod runs on it".to_owned(),
-        (_, true, Lang::En) => format!("; {count} pods run on it"),
-        (_, true, Lang::Zh) => format!("；其上有 {count} 个 Pod"),
-        (1, false, Lang::En) => "; 1 pod is missing".to_owned(),
-        (_, false, Lang::En) => format!("; {count} pods are missing"),
-        (_, false, Lang::Zh) => format!("；缺少 {count} 个 Pod"),
+        (1, ReportKind::Rollout, Lang::En) => "; 1 pod is missing".to_owned(),
+        (count, ReportKind::Rollout, Lang::En) => format!("; {count} pods are missing"),
+        (count, ReportKind::Rollout, Lang::Zh) => format!("；缺少 {count} 个 Pod"),
+        (count, ReportKind::Image | ReportKind::Config, Lang::En) => format!("; {count} workloads wait for it"),
+        (count, ReportKind::Image | ReportKind::Config, Lang::Zh) => format!("；{count} 个工作负载在等待它"),
+        (1, _, Lang::En) => "; 1 pod runs on it".to_owned(),
+        (count, _, Lang::En) => format!("; {count} pods run on it"),
+        (count, _, Lang::Zh) => format!("；其上有 {count} 个 Pod"),
     }
 }

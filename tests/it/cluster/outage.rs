@@ -170,7 +170,7 @@ async fn a_node_that_lost_its_power_is_one_incident_and_its_pods_are_none() -> R
 
     cluster.ctl(&["kill", lost])?;
     let is_lost = |incident: &serde_json::Value| incident["cause"] == "CAUSE_NODE_LOST";
-    let incident = installation.of_node(lost, "the node is told as lost", is_lost).await;
+    let incident = installation.named(lost, "the node is told as lost", is_lost).await;
     cluster.ctl(&["start", lost])?;
     // With the power its mounts went as well.
     Installation::of(&cluster).await?;
@@ -178,7 +178,7 @@ async fn a_node_that_lost_its_power_is_one_incident_and_its_pods_are_none() -> R
     let report = &incident["latest"]["evidence"][0]["report"];
     ensure!(report["affected"].as_u64() >= Some(2), "{incident}");
     let mended = |incident: &serde_json::Value| incident["standing"].as_array().is_none_or(Vec::is_empty);
-    installation.of_node(lost, "the node is back", mended).await?;
+    installation.named(lost, "the node is back", mended).await?;
     let seen = installation.incidents(namespace.name())?;
     // What the agent finds after the boot is that the runtime lost the containers.
     let of_crash = |incident: &&serde_json::Value| incident["cause"] != "CAUSE_UNKNOWN";

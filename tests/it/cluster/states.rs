@@ -231,3 +231,28 @@ async fn an_end_that_the_failure_policy_of_a_job_ignores_stays_silent() -> Resul
     ensure!(all.len() == 1, "{all:#?}");
     Ok(())
 }
+
+/// Three teams are not to be told of one registry that is down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_down_is_one_incident_of_all_who_wait_for_it() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let installation = Installation::of(&cluster).await?;
+    let namespace = cluster.namespace("registry")?;
+    // Nothing listens on port 1 of any node.
+    let names = ["one", "two", "three"];
+    for name in names {
+        namespace.apply(&deployment(name, "127.0.0.1:1/app:1", 1, "sleep 1000"))?;
+    }
+    let of_registry = |incident: &Value| {
+        let workload = &incident["workload"];
+        workload["kind"] == "Registry" && workload["name"] == "127.0.0.1:1" && occurrences(incident) >= 3
+    };
+    let incident = installation
+        .named("127.0.0.1:1", "the registry with its three pods", of_registry)
+        .await?;
+    ensure!(incident["cause"] == "CAUSE_IMAGE_ERROR", "{incident}");
+    is_one_message(&incident)?;
+    let of_ours = installation.incidents(namespace.name())?;
+    ensure!(of_ours.is_empty(), "{of_ours:#?}");
+    Ok(())
+}

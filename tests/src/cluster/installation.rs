@@ -94,12 +94,12 @@ impl<'a> Installation<'a> {
         self.find(&["--namespace", namespace], what, PATIENCE, fits).await
     }
 
-    /// Waits until an incident of a node `fits`, and gives it.
+    /// Waits until an incident of the node, or of the registry, with this name `fits`, and gives it.
     ///
     /// # Errors
     /// When there is none within twice [`PATIENCE`]: nodes are judged only some minutes after the start.
-    pub async fn of_node(&self, node: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
-        self.find(&["--workload", node], what, PATIENCE.saturating_mul(2), fits)
+    pub async fn named(&self, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.find(&["--workload", name], what, PATIENCE.saturating_mul(2), fits)
             .await
     }
 
