@@ -34,7 +34,7 @@ pub async fn keep_correlating(
         followers.spawn(compare(correlation.clone(), intake.clone()));
     }
     if let Some(logs) = correlation.logs.clone() {
-        followers.spawn(fetch_logs(correlation.clone(), logs, intake.clone()));
+        followers.spawn(ask_for_logs(correlation.clone(), logs, intake.clone()));
     }
     let ended = tokio::select! {
         () = token.cancelled() => Ok(()),
@@ -70,19 +70,12 @@ async fn compare(correlation: Correlation, intake: Intake) {
     }
 }
 
-/// Asks for logs, several at once. Overflow policy: further ones wait in their bounded queue.
-async fn fetch_logs(correlation: Correlation, logs: Arc<Logs>, intake: Intake) {
+async fn ask_for_logs(correlation: Correlation, logs: Arc<Logs>, intake: Intake) {
     let mut running = JoinSet::new();
     loop {
-        tokio::select! {
-            told = logs.next(), if running.len() < logs.settings.parallel => {
-                running.spawn(correlation.clone().with_log(told));
-            }
-            Some(Ok(Some(told))) = running.join_next(), if !running.is_empty() => {
-                if tell_all(&intake, vec![told]).await.is_err() {
-                    return;
-                }
-            }
+        let told = logs.answer(&correlation, &mut running).await;
+        if tell_all(&intake, vec![told]).await.is_err() {
+            return;
         }
     }
 }

@@ -19,6 +19,7 @@ use inquest_shared::{
 };
 use tokio::{
     sync::Notify,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
@@ -62,7 +63,7 @@ struct Desk {
 
 /// The ends that wait for their log.
 pub(super) struct Logs {
-    pub(super) settings: LogSettings,
+    settings: LogSettings,
     desk: Mutex<Desk>,
     turns: Turns,
     wake: Notify,
@@ -93,8 +94,25 @@ impl Logs {
         0
     }
 
+    /// Waits for the next answer; asks for further logs meanwhile, several at once. Overflow policy: ends beyond that wait in
+    /// their bounded queue. `running` keeps what was asked for.
+    pub(super) async fn answer(&self, correlation: &Correlation, running: &mut JoinSet<Option<Told>>) -> Told {
+        loop {
+            tokio::select! {
+                told = self.next(), if running.len() < self.settings.parallel => {
+                    running.spawn(correlation.clone().with_log(told));
+                }
+                Some(answer) = running.join_next(), if !running.is_empty() => {
+                    if let Ok(Some(told)) = answer {
+                        return told;
+                    }
+                }
+            }
+        }
+    }
+
     /// Waits for an end whose log is to be asked for.
-    pub(super) async fn next(&self) -> Told {
+    async fn next(&self) -> Told {
         loop {
             let next = self.desk().queue.pop_front();
             match next {
@@ -168,7 +186,7 @@ impl Correlation {
     }
 
     /// An end with its log, or with why there is none. Nothing when the container wrote nothing.
-    pub(super) async fn with_log(self, (node, mut finding): Told) -> Option<Told> {
+    async fn with_log(self, (node, mut finding): Told) -> Option<Told> {
         let (logs, client) = (self.logs.as_ref()?, self.clusters.client(&node.cluster)?);
         let exit = finding.evidence.exit()?;
         let (started, finished) = (exit.started_at, exit.finished_at);

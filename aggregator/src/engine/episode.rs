@@ -120,7 +120,8 @@ pub(super) fn attach(
         reassess(incident, verdict);
         return definite.then(|| announce(incident, verdict));
     }
-    let reclassified = if definite || says_nothing_new(incident, verdict) {
+    let over = incident.state == IncidentState::Resolved;
+    let reclassified = if definite || over || says_nothing_new(incident, verdict) {
         uncertain::forget(incident, key);
         reassess(incident, verdict)
     } else {
@@ -136,11 +137,12 @@ pub(super) fn attach(
 /// Whether people wait to be told of the present episode.
 pub(super) fn is_untold(incident: &Incident) -> bool {
     let before_this_episode = incident.transition == 0 || incident.transition_kind == TransitionKind::Resolved;
-    incident.announce_at.is_some() && before_this_episode
+    incident.announce_at.is_some() && incident.state == IncidentState::Open && before_this_episode
 }
 
 fn says_nothing_new(incident: &Incident, verdict: Verdict) -> bool {
-    verdict.cause == incident.cause && verdict.severity <= incident.severity
+    let known = verdict.cause == incident.cause || incident.secondary_causes.contains(&verdict.cause);
+    known && verdict.severity <= incident.severity
 }
 
 /// Tells what is worth telling about an incident that people know already.

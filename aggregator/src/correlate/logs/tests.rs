@@ -37,9 +37,13 @@ fn clusters(fake: &Fake) -> Clusters {
 }
 
 fn correlation(fake: &Fake) -> Correlation {
+    of(fake, settings())
+}
+
+fn of(fake: &Fake, chosen: LogSettings) -> Correlation {
     let metrics = CorrelationMetrics::new(&Registry::new("test", "0"));
     let settings = CorrelationSettings {
-        logs: Some(settings()),
+        logs: Some(chosen),
         ..CorrelationSettings::default()
     };
     Correlation::new(clusters(fake), Arc::new(FakeClock::at(END)), metrics, settings)
@@ -195,4 +199,38 @@ async fn a_storm_is_bounded_and_counted() {
         })
         .sum();
     assert_eq!(dropped, 3);
+}
+
+/// A container that wrote nothing must not keep the answers about others, nor the only place to ask.
+#[tokio::test]
+async fn one_at_a_time_every_end_gets_its_answer_also_after_one_without_a_line() {
+    let fake = Fake::new();
+    let correlation = {
+        let mut chosen = settings();
+        chosen.parallel = 1;
+        of(&fake, chosen)
+    };
+    let logs = Arc::clone(correlation.logs.as_ref().unwrap());
+    let node = sender("node1", "by-secret");
+    let ask = |n: u8| {
+        let key = Key::of(b"test", &[&[n]]);
+        logs.ask(&node, &Finding { key, ..end() })
+    };
+    fake.keep_log(true, "");
+    assert_eq!(ask(1), 0);
+    let answers = async {
+        let mut running = JoinSet::new();
+        for _ in 0..3 {
+            logs.answer(&correlation, &mut running).await;
+        }
+    };
+    let later = async {
+        while fake.count("/log?") < 2 {
+            tokio::task::yield_now().await;
+        }
+        fake.keep_log(true, &format!("{DURING} no DB_URL\n"));
+        assert_eq!([ask(2), ask(3), ask(4)], [0, 0, 0]);
+    };
+    tokio::join!(answers, later);
+    assert!(fake.count("/log?") >= 5, "each was asked for");
 }

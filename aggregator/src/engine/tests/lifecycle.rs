@@ -212,6 +212,29 @@ fn an_end_that_stays_unexplained_is_told_when_its_time_has_come() {
     assert_eq!(world.wait(after(12 + 600)), [Resolved], "the quiet period goes on");
 }
 
+/// The log of an old end arrives when its incident is long over.
+#[test]
+fn another_version_of_an_uncertain_end_does_not_bring_back_what_is_over() {
+    let mut world = World::new();
+    world.send(&exit(1, 10, 1, &[]), after(0));
+    world.send(&exit(2, 20, 137, &[]), after(10));
+    world.wait(after(700));
+    let later = |n, code| {
+        let mut exit = exit(n, 20, code, &[]);
+        let fact = Fact::RuntimeOom;
+        let at = UnixNanos::from_secs(20);
+        exit.evidence
+            .insert(EvidenceSource::Docker, "oom", Evidence { at, fact });
+        exit
+    };
+    assert_eq!(world.send(&later(2, 137), after(800)), []);
+    assert_eq!(world.send(&later(1, 1), after(801)), []);
+    assert_eq!(world.wait(after(900)), []);
+    let incident = world.only();
+    assert_eq!((incident.state, incident.announce_at), (IncidentState::Resolved, None));
+    assert!(incident.uncertain.is_empty());
+}
+
 #[test]
 fn a_return_after_the_reopen_window_is_a_new_incident_and_memory_is_freed() {
     let mut world = World::new();
