@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use inquest_tests::{
     TestDir,
     disk::SmallDisk,
@@ -28,20 +28,14 @@ async fn a_full_disk_at_the_aggregator_acknowledges_nothing_and_loses_nothing() 
     let pid = world.aggregator.pid();
 
     disk.fill()?;
-    kills(&world, 3)?;
-    wait_for("the agent keeps what is not acknowledged", PATIENCE, async || {
-        let waiting = metric(&world, Program::Agent, "inquest_spool_records{spool=\"findings\"}")?;
-        ensure!(waiting >= 3, "{waiting} wait");
-        Ok::<_, anyhow::Error>(())
-    })
-    .await?;
+    let made = kill_until_three_wait(&world).await?;
     wait_for("/readyz names the store", PATIENCE, async || {
         let (status, page) = world.status_page(Program::Aggregator, "/readyz")?;
         ensure!(status == 503 && page.contains("failed store: "), "{status}: {page}");
         Ok::<_, anyhow::Error>(())
     })
     .await?;
-    ensure!(world.occurrences().await? == 1, "queries are still answered");
+    ensure!(world.occurrences().await? < made, "queries are still answered");
     ensure!(
         metric(
             &world,
@@ -52,7 +46,7 @@ async fn a_full_disk_at_the_aggregator_acknowledges_nothing_and_loses_nothing() 
     ensure!(world.status_page(Program::Aggregator, "/livez")?.0 == 200);
 
     disk.free()?;
-    world.wait_occurrences(4).await?;
+    world.wait_occurrences(made).await?;
     wait_for("/readyz is content again", PATIENCE, async || {
         let (status, page) = world.status_page(Program::Aggregator, "/readyz")?;
         ensure!(status == 200 && page.contains("ok store"), "{status}: {page}");
@@ -69,6 +63,27 @@ async fn a_full_disk_at_the_aggregator_acknowledges_nothing_and_loses_nothing() 
         Ok::<_, anyhow::Error>(())
     })
     .await
+}
+
+/// Kills one process after the other. The database's log may have room that was used before, so the first ones can still be
+/// stored. Gives how many were made, the one before included.
+async fn kill_until_three_wait(world: &World) -> Result<u64> {
+    for made in 2..200 {
+        kills(world, 1)?;
+        let waiting = wait_for("the kill is stored or waits", PATIENCE, async || {
+            let waiting = metric(world, Program::Agent, "inquest_spool_records{spool=\"findings\"}")?;
+            let stored = world.occurrences().await?;
+            ensure!(
+                stored + u64::try_from(waiting)? >= made,
+                "{stored} stored and {waiting} waiting of {made}"
+            );
+            Ok::<_, anyhow::Error>(waiting)
+        });
+        if waiting.await? >= 3 {
+            return Ok(made);
+        }
+    }
+    bail!("the disk is not full")
 }
 
 /// Experiment 10.
