@@ -8,7 +8,7 @@ use std::{
 
 use inquest_shared::{
     clock::UnixNanos,
-    model::{Discovery, Key, Owner, ReportKind},
+    model::{Discovery, Key, ReportKind, Subject},
 };
 
 use super::{
@@ -16,7 +16,10 @@ use super::{
     culprit::{Culprit, MANY},
     sight::{Sight, Told},
 };
-use crate::cluster::{Node, Uid};
+use crate::{
+    cluster::{Node, Uid},
+    engine::standing_key,
+};
 
 /// States kept of one cluster; further ones are not told and counted.
 const MOST: usize = 10_000;
@@ -45,15 +48,14 @@ pub(super) struct Memory {
 struct Seen {
     detector: usize,
     sight: Sight,
-    /// Namespace and owner of what waits, whoever is blamed.
-    workload: (String, Owner),
     /// What others may wait for as well. The kubelet says it with every try, and not in between.
     culprit: Option<Culprit>,
     first: UnixNanos,
     last: UnixNanos,
     /// Seen by the first look of its detector.
     old: bool,
-    told: bool,
+    /// What people were told it is about.
+    told_as: Option<Subject>,
 }
 
 impl Memory {
@@ -89,13 +91,12 @@ impl Memory {
                 let first = now;
                 let seen = Seen {
                     detector,
-                    workload: (sight.subject.namespace.clone(), sight.subject.owner.clone()),
                     culprit: Culprit::of(&sight.subject, &sight.report),
                     sight,
                     first,
                     last: now,
                     old,
-                    told: false,
+                    told_as: None,
                 };
                 self.seen.insert(key, seen);
             } else {
@@ -112,13 +113,11 @@ impl Memory {
         let (patience, shared) = (self.patience, self.shared());
         let due = self.seen.values_mut().filter(|seen| {
             let waits = hold(seen.sight.report.kind, patience);
-            !seen.told && seen.last == now && now.since(seen.first) >= waits
+            seen.told_as.is_none() && seen.last == now && now.since(seen.first) >= waits
         });
         due.map(|seen| {
-            seen.told = true;
-            seen.blame(&shared);
             let discovery = seen.discovery();
-            seen.sight.clone().told(cluster, discovery, seen.first)
+            seen.tell(&shared).told(cluster, discovery, seen.first)
         })
         .collect()
     }
@@ -128,7 +127,9 @@ impl Memory {
         let mut workloads: HashMap<&Culprit, HashSet<_>> = HashMap::new();
         for seen in self.seen.values() {
             if let Some(culprit) = &seen.culprit {
-                workloads.entry(culprit).or_default().insert(&seen.workload);
+                let subject = &seen.sight.subject;
+                let workload = (&subject.namespace, &subject.owner);
+                workloads.entry(culprit).or_default().insert(workload);
             }
         }
         let counted = workloads.into_iter().map(|(culprit, of)| (culprit.clone(), of.len()));
@@ -138,7 +139,7 @@ impl Memory {
     /// Names of the states that hold; `None` as long as that cannot be known.
     pub(super) fn standing(&self, now: UnixNanos) -> Option<BTreeSet<Key>> {
         let known = self.looked.len() == DETECTORS.len() || now.since(self.started) > BLIND;
-        (known && self.left_out() == 0).then(|| self.seen.values().filter_map(|seen| seen.sight.standing()).collect())
+        (known && self.left_out() == 0).then(|| self.seen.values().filter_map(|seen| seen.standing()).collect())
     }
 
     /// How many states are there.
@@ -153,23 +154,35 @@ impl Memory {
 }
 
 impl Seen {
-    /// Takes it as it is now. Who is blamed stays: the incident that was opened goes on until the state ends.
+    /// Takes it as it is now.
     fn again(&mut self, sight: Sight, now: UnixNanos) {
         self.last = now;
-        self.culprit = Culprit::of(&sight.subject, &sight.report).or(self.culprit.take());
-        let subject = std::mem::replace(&mut self.sight, sight).subject;
-        if self.told {
-            self.sight.subject = subject;
+        if sight.report.message != self.sight.report.message {
+            self.culprit = Culprit::of(&sight.subject, &sight.report).or(self.culprit.take());
         }
+        self.sight = sight;
     }
 
-    /// Tells it under what many workloads wait for, if this is one of them.
-    fn blame(&mut self, shared: &HashMap<Culprit, usize>) {
-        let Some((culprit, count)) = self.culprit.as_ref().and_then(|culprit| shared.get_key_value(culprit)) else {
-            return;
-        };
-        self.sight.subject = culprit.subject(&self.sight.subject);
-        self.sight.report.affected = u32::try_from(*count).unwrap_or(u32::MAX);
+    /// What is told now, under what many workloads wait for if this is one of them.
+    fn tell(&mut self, shared: &HashMap<Culprit, usize>) -> Sight {
+        let mut sight = self.sight.clone();
+        let many = self.culprit.as_ref().and_then(|culprit| shared.get_key_value(culprit));
+        if let Some((culprit, count)) = many {
+            sight.subject = culprit.subject(&sight.subject);
+            sight.report.affected = u32::try_from(*count).unwrap_or(u32::MAX);
+        }
+        self.told_as = Some(sight.subject.clone());
+        sight
+    }
+
+    /// Names the state, if it is one that lasts. Who was blamed stays so: the incident that was opened goes on until the state ends.
+    fn standing(&self) -> Option<Key> {
+        let subject = self.told_as.as_ref().unwrap_or(&self.sight.subject);
+        self.sight
+            .report
+            .kind
+            .lasts()
+            .then(|| standing_key(subject, self.sight.report.kind))
     }
 
     /// A job that failed last week is no news to whoever installs this today; an image that is missing since then is.

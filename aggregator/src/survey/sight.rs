@@ -10,7 +10,6 @@ use inquest_shared::{
 
 use crate::{
     cluster::{self, ClusterIndex, Node, Pod},
-    engine::standing_key,
     record::NodeIdentity,
 };
 
@@ -47,12 +46,6 @@ impl Sight {
             b"report",
             &[self.report.kind.code().as_bytes(), self.episode.as_bytes()],
         )
-    }
-
-    /// Names the state, if it is one that lasts.
-    pub(super) fn standing(&self) -> Option<Key> {
-        let kind = self.report.kind;
-        kind.lasts().then(|| standing_key(&self.subject, kind))
     }
 
     /// The finding. No agent can have the node's identity in it, so none can say it first.
