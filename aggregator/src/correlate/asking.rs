@@ -25,7 +25,7 @@ pub(super) enum Failure {
     #[error("the apiserver does not answer")]
     Away,
     /// A right is missing.
-    #[error("not allowed")]
+    #[error("not allowed: a right of the table in docs/install.md is missing")]
     Forbidden,
     /// What was asked for is not kept any more.
     #[error("it is not kept any more")]

@@ -126,7 +126,10 @@ impl Logs {
     async fn fetch(&self, client: &kube::Client, run: &Run<'_>) -> Result<Found, Failure> {
         let mut pause = FIRST_PAUSE;
         for left in (0..self.settings.attempts).rev() {
-            self.turns.next().await;
+            // One for what the kubelet takes for the run before, one for what it takes for the present one.
+            for _ in 0..2 {
+                self.turns.next().await;
+            }
             let answer = timeout(self.settings.timeout, fetch::lines_of(client, run)).await;
             match answer.unwrap_or(Err(Failure::Away)) {
                 Err(Failure::Away) if left > 0 => sleep(pause).await,

@@ -114,19 +114,23 @@ pub(super) fn attach(
     };
     if is_untold(incident) {
         if incident.transition > 0 {
-            uncertain::note(incident, key, verdict);
-            return definite.then(|| uncertain::announce(incident));
+            let kept = uncertain::note(incident, key, verdict);
+            return (definite || !kept).then(|| {
+                let kind = uncertain::announce(incident);
+                reassess(incident, verdict);
+                kind
+            });
         }
         reassess(incident, verdict);
         return definite.then(|| announce(incident, verdict));
     }
     let over = incident.state == IncidentState::Resolved;
-    let reclassified = if definite || over || says_nothing_new(incident, verdict) {
+    let waits = !(definite || over || says_nothing_new(incident, verdict));
+    let reclassified = if waits && uncertain::hold(incident, key, verdict, now) {
+        false
+    } else {
         uncertain::forget(incident, key);
         reassess(incident, verdict)
-    } else {
-        uncertain::hold(incident, key, verdict, now);
-        false
     };
     // One more pod in the same state is no new news, as one more crash is.
     let of_report = arrival.finding.kind == FindingKind::Report;

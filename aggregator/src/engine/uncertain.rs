@@ -19,22 +19,24 @@ pub(super) fn is_definite(verdict: Verdict) -> bool {
     cause::settle(verdict.cause) == Duration::ZERO
 }
 
-/// Takes what is known of an event now. One beyond the bound is not remembered.
-pub(super) fn note(incident: &mut Incident, key: Key, verdict: Verdict) {
+/// Takes what is known of an event now; false for one beyond the bound, which does not wait.
+pub(super) fn note(incident: &mut Incident, key: Key, verdict: Verdict) -> bool {
     let room = incident.uncertain.len() < MAX_UNCERTAIN;
     let known = incident.uncertain.iter_mut().find(|event| event.key == key);
     match known {
         Some(event) => event.verdict = verdict,
         None if room => incident.uncertain.push(Uncertain { key, verdict }),
-        None => {}
+        None => return false,
     }
+    true
 }
 
-/// Lets an event that may change what people know wait for its time.
-pub(super) fn hold(incident: &mut Incident, key: Key, verdict: Verdict, now: UnixNanos) {
-    note(incident, key, verdict);
+/// Lets an event that may change what people know wait for its time; false for one beyond the bound.
+pub(super) fn hold(incident: &mut Incident, key: Key, verdict: Verdict, now: UnixNanos) -> bool {
+    let kept = note(incident, key, verdict);
     let until = now.saturating_add(cause::settle(verdict.cause));
     incident.announce_at.get_or_insert(until);
+    kept
 }
 
 /// Whether an event waits.

@@ -235,6 +235,22 @@ fn another_version_of_an_uncertain_end_does_not_bring_back_what_is_over() {
     assert!(incident.uncertain.is_empty());
 }
 
+/// A node that restarts kills more containers at once than an incident remembers; the one certain word must not be lost.
+#[test]
+fn a_certain_cause_after_many_uncertain_ones_is_kept() {
+    let mut world = World::new();
+    world.send(&exit(1, 10, 2, &[]), after(0));
+    world.wait(after(700));
+    for n in 0..8 {
+        assert_eq!(world.send(&exit(10 + n, 900, 137, &[]), after(701)), []);
+    }
+    assert_eq!(world.send(&kill(30, 901), after(702)), [Reopened]);
+    let incident = world.only();
+    let mut causes = incident.secondary_causes.clone();
+    causes.insert(incident.cause);
+    assert!(causes.contains(&Cause::OomLimit), "{causes:?}");
+}
+
 #[test]
 fn a_return_after_the_reopen_window_is_a_new_incident_and_memory_is_freed() {
     let mut world = World::new();
