@@ -241,7 +241,10 @@ async fn a_registry_that_is_down_is_one_incident_of_all_who_wait_for_it() -> Res
     // Nothing listens on port 1 of any node.
     let names = ["one", "two", "three"];
     for name in names {
-        namespace.apply(&deployment(name, "127.0.0.1:1/app:1", 1, "sleep 1000"))?;
+        let mut waiting = deployment(name, "127.0.0.1:1/app:1", 1, "sleep 1000");
+        // In a young cluster the volume of the token is late, which is a trouble of its own.
+        waiting["spec"]["template"]["spec"]["automountServiceAccountToken"] = json!(false);
+        namespace.apply(&waiting)?;
     }
     let of_registry = |incident: &Value| {
         let workload = &incident["workload"];
